@@ -1,0 +1,224 @@
+"""A benchmark's results for the screen (rich) and for README (Markdown)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from lbr_search.bench.results import BenchResult, SuiteResult
+from lbr_search.bench.significance import ALPHA, Comparison
+from lbr_search.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lbr_search.bench.speed import SpeedResult
+
+HEADINGS = (
+    "suite",
+    "arm",
+    "nDCG@10",
+    "R@10",
+    "R@100",
+    "RR@10",
+    "queries",
+    "seconds",
+    "p50 ms",
+    "p95 ms",
+    "index MB",
+)
+COMPARISON_HEADINGS = (
+    "suite",
+    "arms",
+    "nDCG@10",
+    "95 %",
+    "p",
+    "won/tied/lost",
+    "smallest shown",
+    "verdict",
+)
+_N_LEFT = 2
+"""Columns of text; the others are numbers and stand to the right."""
+
+
+def screen_report(result: BenchResult) -> RenderableType:
+    """Tables of all arms and of the differences between them, then what to know."""
+    parts: list[RenderableType] = []
+    arms = _rich_table("Results", HEADINGS)
+    for suite in result.suites.values():
+        best = _best(suite)
+        for row in _arm_rows(suite):
+            arms.add_row(*map(escape, row), style="bold" if row[2] == best else None)
+        arms.add_section()
+    parts.append(arms)
+    compared = list(_comparison_rows(result))
+    if compared:
+        table = _rich_table("Differences in nDCG@10", COMPARISON_HEADINGS)
+        for row in compared:
+            table.add_row(*map(escape, row))
+        parts += [table, Text(_note(), style="dim")]
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in result.warnings]
+    return Group(*parts)
+
+
+def speed_report(result: SpeedResult) -> RenderableType:
+    """One table a part: figures, the goal, and how they were measured."""
+    parts: list[RenderableType] = []
+    for name, measured in result.parts.items():
+        table = Table(title=f"Speed: {name}", title_justify="left")
+        table.add_column("figure")
+        table.add_column("value", justify="right")
+        for figure, value in _figures(measured):
+            table.add_row(escape(figure), escape(value))
+        parts += [table, Text(f"goal: {measured['goal']}"), Text(measured["how"], style="dim")]
+    return Group(*parts)
+
+
+def markdown_report(result: BenchResult) -> str:
+    """The same tables as Markdown, with what the numbers depend on below."""
+    rows = []
+    for suite in result.suites.values():
+        best = _best(suite)
+        rows += [
+            [row[0], row[1], f"**{row[2]}**" if row[2] == best else row[2], *row[3:]]
+            for row in _arm_rows(suite)
+        ]
+    parts = [_markdown_table(HEADINGS, rows)]
+    compared = [list(row) for row in _comparison_rows(result)]
+    if compared:
+        parts += [_markdown_table(COMPARISON_HEADINGS, compared), _note()]
+    parts.append(_provenance(result))
+    if result.warnings:
+        parts.append("\n".join(f"- {warning}" for warning in result.warnings))
+    return "\n\n".join(parts) + "\n"
+
+
+def replace_block(path: Path, content: str, *, name: str = "bench") -> None:
+    """Put `content` between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` of a file.
+
+    Raises:
+        ConfigError: the file is missing or does not hold both marks once, in this order.
+    """
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    text = path.read_text("utf-8") if path.is_file() else ""
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    if text.count(begin) != 1 or text.count(end) != 1 or end not in rest:
+        raise ConfigError(
+            f"{path} does not hold {begin} and, after it, {end}, once each.",
+            f"write both marks into {path}, each on a line of its own",
+        )
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(f"{head}{begin}\n{content.strip()}\n{end}{tail}", "utf-8")
+    unfinished.replace(path)
+
+
+def verdict(comparison: Comparison) -> str:
+    """What may be said of a difference."""
+    if not comparison.is_shown:
+        return "not shown"
+    return "better" if comparison.difference > 0 else "worse"
+
+
+def _arm_rows(suite: SuiteResult) -> Iterator[list[str]]:
+    for name, arm in suite.arms.items():
+        means = arm.evaluation.means
+        yield [
+            suite.name,
+            name,
+            *(f"{means[metric]:.3f}" for metric in ("ndcg@10", "recall@10", "recall@100", "rr@10")),
+            str(arm.evaluation.n_queries),
+            f"{arm.seconds:.1f}",
+            f"{arm.latency.p50:.1f}",
+            f"{arm.latency.p95:.1f}",
+            f"{arm.index_mb:.1f}",
+        ]
+
+
+def _comparison_rows(result: BenchResult) -> Iterator[list[str]]:
+    for suite in result.suites.values():
+        for (system, baseline), found in suite.comparisons.items():
+            low, high = (_signed(value) for value in found.interval)
+            yield [
+                suite.name,
+                f"{system} - {baseline}",
+                _signed(found.difference),
+                f"{low} to {high}",
+                "< .001" if found.p_value < 0.001 else f"{found.p_value:.3f}",
+                f"{found.wins}/{found.ties}/{found.losses}",
+                f"{found.smallest_shown:.3f}",
+                verdict(found),
+            ]
+
+
+def _best(suite: SuiteResult) -> str:
+    """The highest nDCG@10 as it is printed, so that arms that look equal are both marked."""
+    return max(
+        (f"{arm.evaluation.means['ndcg@10']:.3f}" for arm in suite.arms.values()), default=""
+    )
+
+
+def _figures(measured: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Name and printed value of every figure; nested ones are joined by a dot."""
+    for name, value in measured.items():
+        if isinstance(value, Mapping):
+            yield from _figures(value, f"{prefix}{name}.")
+        elif name not in {"how", "goal"}:
+            yield f"{prefix}{name}", f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def _signed(difference: float) -> str:
+    """A difference with its sign; what rounds to nothing has none.
+
+    >>> _signed(0.0123), _signed(-0.00001)
+    ('+0.012', '0.000')
+    """
+    shown = f"{difference:+.3f}"
+    return shown[1:] if float(shown) == 0 else shown
+
+
+def _note() -> str:
+    return (
+        f"p: paired randomisation test over queries; not shown = p >= {ALPHA:.2f}. "
+        "Smallest shown: the difference that this suite shows in 80 % of cases."
+    )
+
+
+def _provenance(result: BenchResult) -> str:
+    """One paragraph: which encoders, how documents were cut, which versions."""
+    settings = result.settings
+    packages = settings["environment"]["packages"]
+    encoders = ", ".join(f"{e['name']} ({e['fingerprint'][:12]})" for e in settings["encoders"])
+    chunk_tokens = settings["chunk"]["chunk_tokens"]
+    cut = f"chunks of {chunk_tokens} tokens" if chunk_tokens else "whole documents"
+    named = ("torch", "faiss-cpu", "bm25s", "sentence-transformers", "ir-measures")
+    versions = ", ".join(f"{name} {packages[name]}" for name in named if packages.get(name))
+    search = settings["search"]
+    return (
+        f"Split {settings['split']}; {cut}; {settings['index']['ann']} search; fusion "
+        f"{search['fusion']}, dense weight {search['dense_weight']}. Encoders: {encoders}. "
+        f"lbr-search {settings['environment']['lbr_search']}, {versions}, "
+        f"{settings['environment']['torch_threads']} threads."
+    )
+
+
+def _rich_table(title: str, headings: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for number, heading in enumerate(headings):
+        is_text = number < _N_LEFT or heading == "verdict"
+        table.add_column(
+            heading, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text
+        )
+    return table
+
+
+def _markdown_table(headings: tuple[str, ...], rows: list[list[str]]) -> str:
+    marks = ["---" if number < _N_LEFT else "---:" for number in range(len(headings))]
+    lines = [list(headings), marks, *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines
+    )

@@ -1,0 +1,205 @@
+"""The records of a benchmark, and the JSON object that they become."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lbr_search.bench.metrics import METRICS, Evaluation
+from lbr_search.bench.significance import Comparison
+from lbr_search.errors import ConfigError
+
+MODES = ("lexical", "dense", "hybrid")
+"""Arms of an encoder, in the order of tables; lexical needs none and is measured once."""
+PEER_PREFIX = "st:"
+"""Encoders of other people are named in full in every arm, ours by the mode alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds from query text to hits, one query at a time."""
+
+    p50: float
+    p95: float
+    n_queries: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """One way to search one suite."""
+
+    evaluation: Evaluation
+    seconds: float
+    """To encode and rank all queries of the suite in one call."""
+    latency: Latency
+    index_mb: float
+    """The whole index folder that the arm searched, in 10^6 bytes."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The arm as the JSON file holds it."""
+        return {
+            **{name: self.evaluation.means[name] for name in METRICS},
+            "n_queries": self.evaluation.n_queries,
+            "seconds": self.seconds,
+            "latency_ms": {"p50": self.latency.p50, "p95": self.latency.p95},
+            "index_mb": self.index_mb,
+            "per_query": dict(self.evaluation.per_query["ndcg@10"]),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteIngest:
+    """One suite in one index: built now, or found in the cache."""
+
+    encoder: str
+    fingerprint: str
+    folder: Path
+    is_reused: bool
+    n_documents: int
+    n_chunks: int
+    n_truncated: int
+    """Chunks that the encoder read in part; the counts and times are those of the build."""
+    n_tokens_lost: int
+    encode_seconds: float
+    seconds: float
+    analyser: str
+    backend: str
+    ann: str
+    index_mb: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The ingest as the settings hold it."""
+        return {
+            "fingerprint": self.fingerprint,
+            "folder": str(self.folder),
+            "reused": self.is_reused,
+            "n_documents": self.n_documents,
+            "n_chunks": self.n_chunks,
+            "seconds": self.seconds,
+            "encode_seconds": self.encode_seconds,
+            "n_truncated": self.n_truncated,
+            "n_tokens_lost": self.n_tokens_lost,
+            "analyser": self.analyser,
+            "backend": self.backend,
+            "ann": self.ann,
+            "index_mb": self.index_mb,
+        }
+
+
+@dataclass(slots=True)
+class SuiteResult:
+    """All arms of one suite."""
+
+    name: str
+    domain: str
+    content_hash: str
+    n_documents: int = 0
+    arms: dict[str, ArmResult] = field(default_factory=dict)
+    ingests: dict[str, SuiteIngest] = field(default_factory=dict)
+    """By encoder name."""
+    comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
+    """(system arm, baseline arm) -> how nDCG@10 differs, over the same queries."""
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def n_queries(self) -> int:
+        """Judged queries, the same in every arm."""
+        return next((arm.evaluation.n_queries for arm in self.arms.values()), 0)
+
+    def settings(self) -> dict[str, Any]:
+        """What stands about this suite under ``settings`` in the JSON."""
+        return {
+            "domain": self.domain,
+            "content_hash": self.content_hash,
+            "n_documents": self.n_documents,
+            "n_queries": self.n_queries,
+            "ingests": {name: ingest.to_json() for name, ingest in self.ingests.items()},
+            "comparisons": [
+                {"system": system, "baseline": baseline, **comparison_json(found)}
+                for (system, baseline), found in self.comparisons.items()
+            ],
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """Everything that one call of `run_bench` measured."""
+
+    suites: Mapping[str, SuiteResult]
+    settings: Mapping[str, Any]
+    """Full effective configuration, versions and fingerprints; no results."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the numbers must know, each with its suite."""
+        return [f"{name}: {text}" for name, suite in self.suites.items() for text in suite.warnings]
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"suites": {NAME: {"arms": {ARM: ...}}}, "settings": {...}}``."""
+        return {
+            "suites": {
+                name: {"arms": {arm: found.to_json() for arm, found in suite.arms.items()}}
+                for name, suite in self.suites.items()
+            },
+            "settings": {
+                **self.settings,
+                "suites": {name: suite.settings() for name, suite in self.suites.items()},
+                "warnings": self.warnings,
+            },
+        }
+
+
+def write_json(values: Mapping[str, Any], path: Path) -> None:
+    """Write results under another name, then rename; the folder is made.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error}.", "give another --json") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, before the work and not after it.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error}.", "give another folder") from error
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as the settings hold it, in the unit of the metric (0 to 1)."""
+    return {
+        "ndcg@10_difference": comparison.difference,
+        "p_value": comparison.p_value,
+        "interval_95": list(comparison.interval),
+        "smallest_shown_at_80_percent_power": comparison.smallest_shown,
+        "wins": comparison.wins,
+        "ties": comparison.ties,
+        "losses": comparison.losses,
+        "shown": comparison.is_shown,
+    }
+
+
+def arm_name(encoder: str, mode: str, *, is_default: bool) -> str:
+    """The name of an arm.
+
+    >>> arm_name("lbr-mini", "hybrid", is_default=True)
+    'hybrid'
+    >>> arm_name("st:e5", "dense", is_default=False)
+    'st:e5:dense'
+    """
+    return mode if is_default or mode == "lexical" else f"{encoder}:{mode}"

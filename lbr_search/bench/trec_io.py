@@ -1,0 +1,166 @@
+"""TREC run and qrels files: read, write, refuse what the format cannot hold. `.gz` by name."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TypeVar, cast
+
+from lbr_search.errors import CorpusError
+from lbr_search.types import Qrels, Run
+
+Number = TypeVar("Number", int, float)
+
+RUN_FORM = "query_id Q0 doc_id rank score system"
+QRELS_FORM = "query_id 0 doc_id relevance"
+
+
+def write_run(run: Run, path: Path, *, system: str) -> None:
+    """Write a run, best first, ties by doc id descending as trec_eval orders them.
+
+    Scores are written so that reading them back gives the same numbers.
+
+    Args:
+        run: query_id -> doc_id -> score; queries keep their order.
+        path: the file, gzip where it ends in ``.gz``; its folder is made.
+        system: what made the run, the last column.
+
+    Raises:
+        CorpusError: an id is empty or holds white space, or a score is not finite.
+    """
+    _check_ids([system, *run, *(doc_id for hits in run.values() for doc_id in hits)], path)
+    lines = []
+    for query_id, hits in run.items():
+        for rank, (doc_id, score) in enumerate(ranked(hits), start=1):
+            if not math.isfinite(score):
+                raise CorpusError(
+                    f"{path}: the score of {doc_id} for query {query_id} is {score}.",
+                    "rank this query again; only finite scores can be ordered",
+                )
+            lines.append(f"{query_id} Q0 {doc_id} {rank} {float(score)!r} {system}\n")
+    _write(lines, path)
+
+
+def read_run(path: Path) -> Run:
+    """Read a run; the order of a query's hits follows its scores, not its lines.
+
+    Raises:
+        CorpusError: the file is missing, or a line is not a run line, or names a hit twice.
+    """
+    rows = _read_rows(path, RUN_FORM, n_columns=6)
+    return _gather(
+        ((number, row[0], row[2], row[4]) for number, row in rows), float, path, RUN_FORM
+    )
+
+
+def write_qrels(qrels: Qrels, path: Path) -> None:
+    """Write relevance judgements, in the order given.
+
+    Raises:
+        CorpusError: an id is empty or holds white space.
+    """
+    _check_ids([*qrels, *(doc_id for judged in qrels.values() for doc_id in judged)], path)
+    _write(
+        [
+            f"{query_id} 0 {doc_id} {relevance}\n"
+            for query_id, judged in qrels.items()
+            for doc_id, relevance in judged.items()
+        ],
+        path,
+    )
+
+
+def read_qrels(path: Path) -> Qrels:
+    """Read relevance judgements.
+
+    Raises:
+        CorpusError: the file is missing, or a line is not a qrels line, or judges a pair twice.
+    """
+    rows = _read_rows(path, QRELS_FORM, n_columns=4)
+    return _gather(
+        ((number, row[0], row[2], row[3]) for number, row in rows), int, path, QRELS_FORM
+    )
+
+
+def ranked(hits: dict[str, float]) -> list[tuple[str, float]]:
+    """Hits as trec_eval orders them: score descending, ties by doc id descending.
+
+    >>> ranked({"a": 1.0, "b": 2.0, "c": 1.0})
+    [('b', 2.0), ('c', 1.0), ('a', 1.0)]
+    """
+    return sorted(hits.items(), key=lambda hit: (hit[1], hit[0]), reverse=True)
+
+
+def _check_ids(ids: list[str], path: Path) -> None:
+    """The columns of a TREC file are split at white space, so an id cannot hold any."""
+    bad = next((name for name in ids if not name or name.split() != [name]), None)
+    if bad is not None:
+        raise CorpusError(
+            f"{path}: the id {bad!r} is empty or holds white space, which a TREC file cannot say.",
+            "give the documents and queries ids without spaces, e.g. with underscores",
+        )
+
+
+def _write(lines: list[str], path: Path) -> None:
+    """Write under another name, then rename: a file that stands is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    content = "".join(lines).encode("utf-8")
+    # mtime 0: the same run gives the same bytes
+    unfinished.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    unfinished.replace(path)
+
+
+def _read_rows(path: Path, form: str, *, n_columns: int) -> Iterator[tuple[int, list[str]]]:
+    if not path.is_file():
+        raise CorpusError(f"{path} does not exist or is not a file.", f"give a file of: {form}")
+    try:
+        with cast("IO[str]", _open(path)) as file:
+            for number, line in enumerate(file, start=1):
+                row = line.split()
+                if row and len(row) != n_columns:
+                    raise CorpusError(
+                        f"{path}:{number}: {len(row)} columns, {n_columns} expected.",
+                        f"make every line: {form}",
+                    )
+                if row:
+                    yield number, row
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise CorpusError(
+            f"{path} cannot be read: {error}.", "give UTF-8 text, or a whole .gz file of it"
+        ) from error
+
+
+def _open(path: Path) -> object:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    return path.open("rt", encoding="utf-8")
+
+
+def _gather(
+    rows: Iterator[tuple[int, str, str, str]],
+    convert: Callable[[str], Number],
+    path: Path,
+    form: str,
+) -> dict[str, dict[str, Number]]:
+    gathered: dict[str, dict[str, Number]] = {}
+    for number, query_id, doc_id, raw in rows:
+        try:
+            value = convert(raw)
+        except ValueError as error:
+            raise CorpusError(
+                f"{path}:{number}: {raw!r} is not {'a number' if convert is float else 'whole'}.",
+                f"make every line: {form}",
+            ) from error
+        if not math.isfinite(value):
+            raise CorpusError(f"{path}:{number}: the score is {raw}.", "give finite scores")
+        found = gathered.setdefault(query_id, {})
+        if doc_id in found:
+            raise CorpusError(
+                f"{path}:{number}: document {doc_id} stands twice for query {query_id}.",
+                "keep one line for each pair",
+            )
+        found[doc_id] = value
+    return gathered

@@ -1,0 +1,127 @@
+"""`lbr-search bench`: how well suites are searched, by every arm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lbr_search.cli.console import show, to_stderr
+from lbr_search.cli.options import DEFAULT_ENCODER, DEFAULT_PEER, home_of
+from lbr_search.config import MODES, ChunkConfig
+
+SPEED_PARTS = ("encode", "ingest", "search", "cold_query", "scale")  # bench.speed.PARTS; heavy
+PEER_NOTE = (
+    f"note: the peer {DEFAULT_PEER} is left out, its packages are not installed."
+    ' Add it with: pip install "lbr-search[peers]"'
+)
+
+
+def bench(
+    context: typer.Context,
+    suites: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Suite folders, or names under corpora/. None: every suite under corpora/.",
+            metavar="SUITE",
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which qrels: train, dev or test.")] = "test",
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help=" | ".join(MODES) + "; repeat for several. Default: all."),
+    ] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="lbr-mini, a checkpoint folder or st:NAME; repeat for several. Default: lbr-mini"
+            f" and, where installed, {DEFAULT_PEER}."
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="File to write all numbers to.")
+    ] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder to write TREC runs to.")] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that holds <!-- bench:begin --> and <!-- bench:end -->: write the"
+            " tables between them."
+        ),
+    ] = None,
+    chunk_tokens: Annotated[
+        int, typer.Option(help="Longest chunk, in tokens; 0 = whole documents.")
+    ] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Build indexes anew instead of using cached ones.")
+    ] = False,
+    speed: Annotated[
+        bool, typer.Option("--speed", help="Measure speed and memory instead of quality.")
+    ] = False,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"With --speed: {' | '.join(SPEED_PARTS)}; repeat for several. Default: all but"
+            " scale, which takes minutes and gigabytes."
+        ),
+    ] = None,
+    ingest_chunks: Annotated[
+        int, typer.Option(help="With --speed: chunks of the ingest part.")
+    ] = 2_000,
+) -> None:
+    """Index suites (cached), search them by every arm and report nDCG, recall and RR."""
+    if speed:
+        sizes = {"ingest_chunks": ingest_chunks, **({"parts": tuple(part)} if part else {})}
+        return measure_speed(encoder or [DEFAULT_ENCODER], sizes, home_of(context), json_file)
+    from lbr_search.bench.report import markdown_report, replace_block
+    from lbr_search.bench.runner import run_bench
+    from lbr_search.bench.suites import default_encoders
+    from lbr_search.cli.progress import BenchLine
+    from lbr_search.cli.render import show_bench
+
+    encoders = default_encoders(encoder or [])
+    if not encoder and DEFAULT_PEER not in encoders:
+        to_stderr(PEER_NOTE)
+    with BenchLine() as line:
+        result = run_bench(
+            suites or [],
+            split=split,
+            modes=mode or MODES,
+            encoders=encoders,
+            home=home_of(context),
+            json_path=json_file,
+            runs_dir=runs,
+            chunk=ChunkConfig(chunk_tokens, overlap=chunk_tokens // 8),
+            fresh=fresh,
+            progress=line.update,
+        )
+    show_bench(result, json_file=json_file, runs=runs)
+    if markdown is not None:
+        replace_block(markdown, markdown_report(result))
+
+
+def measure_speed(
+    encoders: list[str], sizes: dict[str, Any], home: Path, json_file: Path | None
+) -> None:
+    """Measure speed and memory with the first encoder, and print the figures."""
+    from lbr_search.bench.report import speed_report
+    from lbr_search.bench.speed import SpeedOptions, run_speed
+    from lbr_search.cli.progress import Line
+
+    options = SpeedOptions(**sizes)
+    with Line() as line:
+        result = run_speed(
+            encoders[0], home=home, json_path=json_file, options=options, progress=line.say
+        )
+    show(speed_report(result))
+    if json_file is not None:
+        to_stderr(f"numbers written to {json_file}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        epilog="Example: lbr-search bench corpora/demo/medical --mode hybrid --json out.json"
+    )(bench)

@@ -1,0 +1,67 @@
+"""`lbr-search corpora`: what is here, what can be fetched, whether it is whole."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lbr_search.cli.options import JsonLines, home_of
+
+corpora_app = typer.Typer(
+    help="List, fetch and check corpora.",
+    epilog="Example: lbr-search corpora list",
+    no_args_is_help=True,
+)
+
+
+@corpora_app.command("list", epilog="Example: lbr-search corpora list")
+def list_corpora(context: typer.Context, as_json: JsonLines = False) -> None:
+    """Show the corpora under corpora/ and the public suites that can be fetched."""
+    from lbr_search.cli.corpus_folders import list_known
+    from lbr_search.cli.render import show_records
+
+    show_records([known.row() for known in list_known(home_of(context))], as_json=as_json)
+
+
+@corpora_app.command(epilog="Example: lbr-search corpora fetch scifact")
+def fetch(
+    context: typer.Context,
+    names: Annotated[list[str], typer.Argument(help="Names from `corpora list`.", metavar="NAME")],
+) -> None:
+    """Download public suites into corpora/, check and unpack them; a stopped download goes on."""
+    from lbr_search.cli.progress import FetchLine
+    from lbr_search.cli.render import show_fetch
+    from lbr_search.corpus.fetch import fetch as fetch_suite
+    from lbr_search.corpus.manifest import find_manifest
+
+    home = home_of(context)
+    for manifest in [find_manifest(name, home) for name in names]:
+        with FetchLine(manifest.name) as line:
+            report = fetch_suite(manifest, into=home / "corpora", progress=line.update)
+        show_fetch(report)
+
+
+@corpora_app.command(epilog="Example: lbr-search corpora check medical")
+def check(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Names or folders. None: all under corpora/.", metavar="NAME", show_default=False
+        ),
+    ] = None,
+    as_json: JsonLines = False,
+) -> None:
+    """Read corpora through and compare them with their manifests; exit 1 if one is not whole."""
+    from lbr_search.cli.corpus_folders import check_all, refuse_broken
+    from lbr_search.cli.render import show_records
+
+    reports = check_all(names or [], home_of(context))
+    show_records([report.row() for report in reports], as_json=as_json)
+    refuse_broken(reports)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    app.add_typer(corpora_app, name="corpora")

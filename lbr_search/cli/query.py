@@ -1,0 +1,68 @@
+"""`lbr-search query`: one question, or a file of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lbr_search.cli.console import to_stderr
+from lbr_search.cli.options import (
+    EncoderOption,
+    HitCount,
+    JsonLines,
+    ModeOption,
+    find_indexes,
+    home_of,
+)
+from lbr_search.config import SearchConfig
+
+SEARCH = SearchConfig()
+
+
+def query(
+    context: typer.Context,
+    text: Annotated[
+        str | None, typer.Argument(help="What to look for.", metavar="TEXT", show_default=False)
+    ] = None,
+    index: Annotated[
+        list[Path] | None,
+        typer.Option(help="Index folder; repeat to search several. Default: all under indexes/."),
+    ] = None,
+    k: HitCount = 10,
+    mode: ModeOption = SEARCH.mode,
+    filter: Annotated[
+        str | None, typer.Option(help="Condition on metadata, e.g. 'year > 2015'.")
+    ] = None,
+    encoder: EncoderOption = None,
+    as_json: JsonLines = False,
+    queries: Annotated[
+        Path | None, typer.Option(help="Queries to answer: queries.jsonl, or id<TAB>text lines.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="TREC run to write; with --queries.")] = None,
+) -> None:
+    """Search indexes and show the best documents, with the passage that answers."""
+    if (text is None) == (queries is None) or (queries is None) != (run is None):
+        raise typer.BadParameter("give TEXT, or --queries FILE together with --run OUT.trec")
+    from lbr_search.cli.render import show_hits
+    from lbr_search.search.searcher import Searcher
+
+    paths = index or find_indexes(home_of(context))
+    searcher = Searcher.open(paths, encoder=encoder, config=SearchConfig(mode=mode))
+    if queries is not None and run is not None:
+        from lbr_search.cli.run_file import answer_file
+
+        answer_file(searcher, queries, run, k=k, filter=filter)
+    else:
+        hits = searcher.search(text or "", k=k, filter=filter)
+        show_hits(searcher, text or "", hits, as_json=as_json)
+    for warning in searcher.warnings:
+        to_stderr(f"warning: {warning}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        epilog="Example: lbr-search query 'sort a list' --index indexes/code -k 5 --mode hybrid"
+    )(query)

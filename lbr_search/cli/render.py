@@ -1,0 +1,205 @@
+"""Records -> tables for people and lines of JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lbr_search.cli.console import show, show_json, stdout, to_stderr
+from lbr_search.search.snippets import Snippet, best_passage
+from lbr_search.types import Hit
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from lbr_search.bench.results import BenchResult
+    from lbr_search.corpus.fetch import FetchReport
+    from lbr_search.ingest import IngestReport
+    from lbr_search.search.searcher import Searcher
+    from lbr_search.train.run import TrainReport
+
+LEGS = ("dense", "lexical")
+
+
+def show_hits(searcher: Searcher, query: str, hits: Sequence[Hit], *, as_json: bool) -> None:
+    """Print hits: a table, or one JSON object a line."""
+    if as_json:
+        for hit in hits:
+            show_json(hit_json(hit))
+        return
+    if not hits:
+        show(f"no hit for {query!r} among {searcher.n_documents:,} documents")
+        return
+    from rich.table import Table
+
+    table = Table(show_lines=True, expand=False)
+    table.add_column("#", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("domain")
+    table.add_column("title and best passage", ratio=1)
+    is_terminal = stdout().is_terminal
+    for hit in hits:
+        snippet = best_passage(hit.text, searcher.matched_terms(query, hit))
+        cell = marked(snippet, is_terminal=is_terminal)
+        table.add_row(
+            str(hit.rank), f"{hit.score:.3f}", hit.domain or hit.source, _titled(hit, cell)
+        )
+    show(table)
+
+
+def show_ingest(report: IngestReport, *, as_json: bool) -> None:
+    """Print what an ingest did."""
+    if as_json:
+        show_json(ingest_json(report))
+        return
+    built = report.build
+    counts = {
+        "added": built.n_added,
+        "updated": built.n_updated,
+        "deleted": built.n_deleted,
+        "unchanged": built.n_unchanged,
+        "taken over from a stopped run": built.n_resumed,
+    }
+    skipped = ", ".join(f"{n:,} {reason}" for reason, n in report.rejected.items()) or "none"
+    rows = {
+        "index": str(report.index) + (" (nothing had changed)" if built.is_noop else ""),
+        "documents": f"{built.n_documents:,} read: "
+        + ", ".join(f"{n:,} {name}" for name, n in counts.items() if n),
+        "chunks": f"{built.n_chunks:,} in the index, {built.n_encoded:,} encoded now",
+        "skipped": skipped + (f"; see {report.rejected_path}" if report.rejected_path else ""),
+        "truncated": f"{built.n_truncated:,} chunks, {built.n_tokens_lost:,} tokens lost",
+        "seconds": ", ".join(f"{name} {s:.1f}" for name, s in built.seconds.items() if s >= 0.05),
+        "vectors": f"{built.vectors}; recall@10 {built.recall_at_10:.3f} against exact",
+        "size": f"{built.size_bytes / 1e6:.1f} MB",
+    }
+    show_pairs(rows)
+    for sentence in (*report.notes, *built.warnings):
+        to_stderr(f"note: {sentence}")
+
+
+def ingest_json(report: IngestReport) -> dict[str, Any]:
+    """A report as ``ingest --json`` prints it."""
+    return {
+        "index": str(report.index),
+        "domain": report.domain,
+        **dataclasses.asdict(report.build),
+        "rejected": report.rejected,
+        "rejected_path": str(report.rejected_path) if report.rejected_path else None,
+        "notes": list(report.notes),
+    }
+
+
+def show_bench(result: BenchResult, *, json_file: Path | None, runs: Path | None) -> None:
+    """Print the tables of a benchmark and say what was written."""
+    from lbr_search.bench.report import screen_report
+
+    show(screen_report(result))
+    for what, path in (("numbers", json_file), ("runs", runs)):
+        if path is not None:
+            to_stderr(f"{what} written to {path}")
+
+
+def show_training(report: TrainReport) -> None:
+    """Print how each stage ended and where the encoder lies."""
+    rows = {
+        stage: f"{fit.steps:,} steps in {fit.seconds:,.0f} s ({fit.precision}), best at step"
+        f" {fit.best_step:,}: {fit.best_score:.4f}"
+        + (f"; {fit.n_bad_steps} bad steps" if fit.n_bad_steps else "")
+        + (f"; gone on from step {fit.resumed_from:,}" if fit.resumed_from else "")
+        for stage, fit in report.stages.items()
+    }
+    show_pairs({**rows, "encoder": str(report.checkpoint)})
+
+
+def show_pairs(rows: Mapping[str, str]) -> None:
+    """Print names and values, one pair a line."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    show(table)
+
+
+def show_fetch(report: FetchReport) -> None:
+    """Print what was fetched, and what could not be checked of it."""
+    checked = report.checked
+    queries = ", ".join(f"{n:,} {split}" for split, n in checked.n_queries.items())
+    what = "fetched" if report.is_new else "already there, whole"
+    show_pairs({str(report.folder): f"{what}: {checked.n_documents:,} documents; {queries}"})
+    for sentence in (*report.notes, *checked.notes):
+        to_stderr(f"note: {sentence}")
+
+
+def show_records(rows: Sequence[Mapping[str, str]], *, as_json: bool) -> None:
+    """Print rows with the same columns: a table, or one JSON object a line."""
+    if as_json:
+        for row in rows:
+            show_json(dict(row))
+        return
+    from rich.table import Table
+
+    table = Table(box=None)
+    for name in rows[0] if rows else ():
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row.values())
+    show(table)
+
+
+def show_nested(record: Mapping[str, Any]) -> None:
+    """Print a record of records: names joined by dots, one value a line; empty ones left out."""
+    show_pairs(dict(_flat(record, "")))
+
+
+def _flat(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif value not in ("", [], None):
+            yield f"{prefix}{name}", json.dumps(value) if isinstance(value, list) else str(value)
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """A hit as ``query --json`` prints it; a leg that did not return it is null."""
+    legs = {name: hit.legs.get(name) for name in LEGS}
+    return {
+        "rank": hit.rank,
+        "doc_id": hit.doc_id,
+        "score": hit.score,
+        "title": hit.title,
+        "text": hit.text,
+        "domain": hit.domain,
+        "metadata": dict(hit.metadata),
+        "legs": {
+            name: None if leg is None else {"rank": leg.rank, "score": leg.score}
+            for name, leg in legs.items()
+        },
+    }
+
+
+def marked(snippet: Snippet, *, is_terminal: bool) -> Text:
+    """The snippet with its matching words in bold, or in brackets where nothing can be bold."""
+    from rich.text import Text
+
+    text = Text()
+    end = 0
+    for first, last in snippet.marks:
+        text.append(snippet.text[end:first])
+        word = snippet.text[first:last]
+        text.append(word if is_terminal else f"[{word}]", style="bold yellow")
+        end = last
+    text.append(snippet.text[end:])
+    return text
+
+
+def _titled(hit: Hit, passage: Text) -> Text:
+    from rich.text import Text
+
+    heading = f"{hit.title}  ({hit.doc_id})" if hit.title else hit.doc_id
+    return Text.assemble((heading, "bold"), "\n", passage)

@@ -1,0 +1,154 @@
+"""Texts -> token ids -> padded batches in which the compression tokens follow each text.
+
+Nothing is cut in silence: `tokenize` counts what a limit removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from lbr_search.errors import ShapeError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from lbr_search.protocols import EncodeReport
+
+PaddingSide = Literal["left", "right"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """A padded batch. S = longest text + k compression tokens.
+
+    Attributes:
+        input_ids: (B, S) int64; the k compression places and the padding hold `0`.
+        text_mask: (B, S) bool; true where a token of the text stands.
+        compression_positions: (B, k) int64, the places of the compression tokens in S.
+        attention_mask: (B, S) int64 for left padding; None for right padding, where causal
+            attention alone keeps every token from seeing the padding after it.
+        position_ids: (B, S) int64 for left padding; None = 0..S-1.
+    """
+
+    input_ids: Tensor
+    text_mask: Tensor
+    compression_positions: Tensor
+    attention_mask: Tensor | None = None
+    position_ids: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> TokenBatch:
+        """The same batch on another device."""
+        return TokenBatch(
+            self.input_ids.to(device),
+            self.text_mask.to(device),
+            self.compression_positions.to(device),
+            None if self.attention_mask is None else self.attention_mask.to(device),
+            None if self.position_ids is None else self.position_ids.to(device),
+        )
+
+
+def tokenize(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    *,
+    prompt_ids: Sequence[int],
+    max_tokens: int,
+    report: EncodeReport | None = None,
+) -> list[list[int]]:
+    """Prompt and token ids of each text, the text cut to `max_tokens` tokens at a token boundary.
+
+    Args:
+        tokenizer: as `read_tokenizer` opens it.
+        texts: N texts.
+        prompt_ids: put before each text; not counted in `max_tokens`.
+        max_tokens: > 0, longest text.
+        report: receives the counts of texts, tokens, truncated texts and lost tokens.
+
+    Returns:
+        N lists of ids.
+    """
+    encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    encoded = [encoding.ids for encoding in encodings]
+    if report is not None:
+        lengths = [len(ids) for ids in encoded]
+        report.n_texts += len(lengths)
+        report.n_tokens += sum(min(length, max_tokens) for length in lengths)
+        report.n_truncated += sum(length > max_tokens for length in lengths)
+        report.n_tokens_lost += sum(max(0, length - max_tokens) for length in lengths)
+    return [[*prompt_ids, *ids[:max_tokens]] for ids in encoded]
+
+
+def prompt_token_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """Ids of a prompt, in which special tokens do count as such."""
+    tokenizer.encode_special_tokens = False
+    ids: list[int] = tokenizer.encode(prompt, add_special_tokens=False).ids
+    tokenizer.encode_special_tokens = True
+    return ids
+
+
+def length_sorted_batches(lengths: Sequence[int], *, batch_tokens: int) -> Iterator[list[int]]:
+    """Positions of the texts in batches of nearly equal length, longest first.
+
+    Args:
+        lengths: tokens of each text.
+        batch_tokens: a batch holds at most this many places, padding included; at least one text.
+
+    >>> list(length_sorted_batches([3, 9, 4, 8], batch_tokens=18))
+    [[1, 3], [2, 0]]
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    start = 0
+    while start < len(order):
+        width = max(1, lengths[order[start]])
+        stop = start + max(1, batch_tokens // width)
+        yield order[start:stop]
+        start = stop
+
+
+def collate(
+    token_ids: Sequence[Sequence[int]],
+    *,
+    n_compression_tokens: int,
+    padding_side: PaddingSide = "right",
+) -> TokenBatch:
+    """Pad a batch and reserve k places for the compression tokens right behind each text.
+
+    Args:
+        token_ids: B lists of ids, each of at least one token.
+        n_compression_tokens: k >= 0; 0 is used for the decoder's targets.
+        padding_side: right needs no mask; left gives one, for models that want it.
+
+    Raises:
+        ShapeError: a text has no tokens.
+    """
+    k = n_compression_tokens
+    lengths = [len(ids) for ids in token_ids]
+    if not lengths or min(lengths) == 0:
+        raise ShapeError("a text without tokens cannot be encoded.", "drop empty texts")
+    width = max(lengths) + k
+    rows, masks, positions = [], [], []
+    for ids, length in zip(token_ids, lengths, strict=True):
+        padding = width - length - k
+        before, after = (padding, 0) if padding_side == "left" else (0, padding)
+        rows.append([0] * before + list(ids) + [0] * (k + after))
+        masks.append([False] * before + [True] * length + [False] * (k + after))
+        positions.append(list(range(before + length, before + length + k)))
+    input_ids = torch.tensor(rows, dtype=torch.long)
+    text_mask = torch.tensor(masks, dtype=torch.bool)
+    compression_positions = torch.tensor(positions, dtype=torch.long).reshape(len(rows), k)
+    if padding_side == "right":
+        return TokenBatch(input_ids, text_mask, compression_positions)
+    first = torch.tensor([width - length - k for length in lengths])[:, None]
+    place = torch.arange(width)[None, :]
+    return TokenBatch(
+        input_ids,
+        text_mask,
+        compression_positions,
+        attention_mask=(place >= first).long(),
+        position_ids=(place - first).clamp(min=0),
+    )

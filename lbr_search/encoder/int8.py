@@ -1,0 +1,134 @@
+"""8-bit matrix products on CPUs: weights by output row, inputs by ranges measured once.
+
+The ranges are part of the checkpoint, not of the batch, so a text keeps its vector whatever it is
+encoded with.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lbr_search.encoder.batching import collate, length_sorted_batches
+from lbr_search.encoder.model import LbrModel
+from lbr_search.errors import EncoderError
+
+RANGES_FILE = "int8.json"
+Ranges = dict[str, tuple[float, float]]
+"""Linear layer -> smallest and largest input seen."""
+
+
+class Int8Linear(nn.Module):
+    """A linear layer with 8-bit weights and inputs, and float32 outputs.
+
+    Args:
+        linear: float32; copied.
+        low: smallest input to represent, <= 0.
+        high: largest, >= 0; inputs outside are cut.
+    """
+
+    def __init__(self, linear: nn.Linear, *, low: float, high: float) -> None:
+        super().__init__()
+        weight = linear.weight.detach()
+        scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)  # one an output row
+        zeros = torch.zeros(len(scales), dtype=torch.long)
+        with warnings.catch_warnings():
+            # torch means to drop quantised tensors in favour of another package; `is_supported`
+            # then says no and encoders run in float32 (ARCHITECTURE.md, decisions)
+            warnings.filterwarnings("ignore", "torch.quantize_per_tensor", UserWarning)
+            quantised = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+        bias = None if linear.bias is None else linear.bias.detach()
+        self._packed = torch.ops.quantized.linear_prepack(quantised, bias)
+        self._scale = max(high - low, 1e-12) / 255
+        self._zero_point = min(255, max(0, round(-low / self._scale)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(…, in) float32 -> (…, out) float32."""
+        product: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+            inputs, self._scale, self._zero_point, self._packed
+        )
+        return product
+
+
+def is_supported() -> bool:
+    """Whether this CPU multiplies 8-bit integers faster than floats (VNNI), and torch uses it."""
+    has_engine = "x86" in torch.backends.quantized.supported_engines
+    has_operator = hasattr(torch.ops.quantized, "linear_with_input_q_dq_qweight_dq_output_fp32")
+    return bool(has_engine and has_operator and torch.cpu._is_vnni_supported())
+
+
+@torch.inference_mode()
+def calibrate(model: LbrModel, token_ids: Sequence[Sequence[int]]) -> Ranges:
+    """Input ranges of every linear layer of the backbone over some texts.
+
+    Args:
+        model: float32, in evaluation mode.
+        token_ids: texts with their prompts, of the kind that will be encoded.
+    """
+    layers = _linear_layers(model)
+    ranges: Ranges = dict.fromkeys(layers, (0.0, 0.0))
+
+    def watch(name: str) -> torch.utils.hooks.RemovableHandle:
+        def see(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            low, high = ranges[name]
+            ranges[name] = (min(low, float(inputs[0].min())), max(high, float(inputs[0].max())))
+
+        return layers[name].register_forward_pre_hook(see)
+
+    hooks = [watch(name) for name in layers]
+    k = model.n_compression_tokens
+    for rows in length_sorted_batches([len(ids) + k for ids in token_ids], batch_tokens=4_096):
+        batch = collate([token_ids[row] for row in rows], n_compression_tokens=k)
+        model.compress(batch.to(model.compression.device))
+    for hook in hooks:
+        hook.remove()
+    return ranges
+
+
+def quantise(model: LbrModel, ranges: Ranges) -> None:
+    """Replace the backbone's linear layers in place; embeddings and the output stay float32.
+
+    Raises:
+        EncoderError: the ranges are of another model.
+    """
+    layers = _linear_layers(model)
+    if layers.keys() != ranges.keys():
+        raise EncoderError(
+            f"{RANGES_FILE} describes {len(ranges)} layers, the model has {len(layers)}.",
+            "use the dtype float32 (CHECKPOINT#float32), or save the checkpoint again",
+        )
+    for name, layer in layers.items():
+        parent, _, attribute = name.rpartition(".")
+        low, high = ranges[name]
+        owner = model.backbone.body.get_submodule(parent)
+        setattr(owner, attribute, Int8Linear(layer, low=low, high=high))
+
+
+def write_ranges(ranges: Ranges, folder: Path) -> None:
+    """Put the ranges beside the weights."""
+    (folder / RANGES_FILE).write_text(json.dumps(ranges, indent=1) + "\n", "utf-8")
+
+
+def read_ranges(folder: Path) -> Ranges:
+    """Read what `write_ranges` wrote.
+
+    Raises:
+        EncoderError: the checkpoint has none.
+    """
+    path = folder / RANGES_FILE
+    if not path.is_file():
+        raise EncoderError(
+            f"{folder} has no {RANGES_FILE}, so it cannot run in int8.",
+            f"use {folder}#float32, or train with this version of lbr-search",
+        )
+    return {name: (low, high) for name, (low, high) in json.loads(path.read_text("utf-8")).items()}
+
+
+def _linear_layers(model: LbrModel) -> dict[str, nn.Linear]:
+    modules = model.backbone.body.named_modules()
+    return {name: module for name, module in modules if isinstance(module, nn.Linear)}

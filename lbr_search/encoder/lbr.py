@@ -1,0 +1,170 @@
+"""`LbrEncoder`: a trained LBR checkpoint as an encoder of queries and passages."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lbr_search.encoder import int8
+from lbr_search.encoder.batching import (
+    collate,
+    length_sorted_batches,
+    prompt_token_ids,
+    tokenize,
+)
+from lbr_search.encoder.checkpoint import LbrConfig, checkpoint_fingerprint, load_checkpoint
+from lbr_search.encoder.memory import keep_freed_memory
+from lbr_search.encoder.model import LbrModel, embed
+from lbr_search.errors import EncoderError
+from lbr_search.protocols import EncodeReport
+from lbr_search.types import Embeddings
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}
+"""Name -> dtype of what is not an 8-bit matrix product."""
+BATCH_TOKENS = {"cpu": 4_096, "cuda": 131_072}
+"""Places of a batch: on a CPU about what the last-level cache holds; on a GPU what fills it."""
+
+
+class LbrEncoder:
+    """Encode with an LBR checkpoint: length-sorted batches, no gradient, one forward function.
+
+    Args:
+        folder: a checkpoint folder.
+        spec: what `load_encoder` was given; stored in indexes. Default: the folder.
+        dtype: float32, bfloat16, int8 or auto: see `preferred_dtype`.
+
+    Raises:
+        EncoderError: the folder is not a sound checkpoint.
+    """
+
+    def __init__(self, folder: Path, *, spec: str | None = None, dtype: str = "auto") -> None:
+        keep_freed_memory()
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        chosen = preferred_dtype(folder) if dtype == "auto" else dtype
+        if chosen not in DTYPES:
+            raise EncoderError(f"unknown dtype {dtype!r}.", f"use one of {', '.join(DTYPES)}")
+        self._model, self._tokenizer, self._config = load_checkpoint(folder, dtype=DTYPES[chosen])
+        self._model.eval().requires_grad_(False)
+        if chosen == "int8":
+            self._device = torch.device("cpu")  # the 8-bit operators have no other
+            int8.quantise(self._model, int8.read_ranges(folder))
+        self._model.to(self._device)
+        self._query_prompt, self._passage_prompt = (
+            prompt_token_ids(self._tokenizer, prompt)
+            for prompt in (self._config.query_prompt, self._config.passage_prompt)
+        )
+        self._fingerprint = checkpoint_fingerprint(folder, dtype=chosen)
+        self._spec = f"{spec or folder.resolve()}#{chosen}"
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's own name."""
+        return self._config.name
+
+    @property
+    def spec(self) -> str:
+        """Path or name, and dtype: opens the same encoder again."""
+        return self._spec
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self._model.dim
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text read whole."""
+        return self._config.max_tokens
+
+    @property
+    def fingerprint(self) -> str:
+        """See `checkpoint_fingerprint`."""
+        return self._fingerprint
+
+    @property
+    def config(self) -> LbrConfig:
+        """The checkpoint's settings."""
+        return self._config
+
+    @property
+    def model(self) -> LbrModel:
+        """The network, in evaluation mode."""
+        return self._model
+
+    def encode_queries(
+        self, texts: Sequence[str], *, report: EncodeReport | None = None
+    ) -> Embeddings:
+        """(N, D) vectors of queries, in the order given."""
+        return self._encode(texts, self._query_prompt, report)
+
+    def encode_passages(
+        self, texts: Sequence[str], *, report: EncodeReport | None = None
+    ) -> Embeddings:
+        """(N, D) vectors of passages, in the order given."""
+        return self._encode(texts, self._passage_prompt, report)
+
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """Character offsets of the tokens of `text`, untruncated."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return [(int(start), int(end)) for start, end in encoding.offsets]
+
+    def _encode(
+        self, texts: Sequence[str], prompt_ids: list[int], report: EncodeReport | None
+    ) -> Embeddings:
+        started = time.perf_counter()
+        token_ids = tokenize(
+            self._tokenizer,
+            texts,
+            prompt_ids=prompt_ids,
+            max_tokens=self.max_tokens,
+            report=report,
+        )
+        vectors = encode_token_ids(self._model, token_ids, device=self._device)
+        if report is not None:
+            report.seconds += time.perf_counter() - started
+        return vectors
+
+
+def encode_token_ids(
+    model: LbrModel, token_ids: Sequence[Sequence[int]], *, device: torch.device
+) -> Embeddings:
+    """Vectors of tokenised texts, in the order given; also used by dev evaluation in training.
+
+    Args:
+        model: in evaluation mode.
+        token_ids: N lists; an empty one is encoded as token 0 alone.
+        device: where the model is.
+
+    Returns:
+        (N, D) float32.
+    """
+    vectors = np.empty((len(token_ids), model.dim), dtype=np.float32)
+    filled = [list(ids) or [0] for ids in token_ids]
+    k = model.n_compression_tokens
+    lengths = [len(ids) + k for ids in filled]
+    with torch.inference_mode():
+        for rows in length_sorted_batches(lengths, batch_tokens=BATCH_TOKENS[device.type]):
+            batch = collate([filled[row] for row in rows], n_compression_tokens=k)
+            compressed, _ = model.compress(batch.to(device))
+            vectors[rows] = embed(compressed).cpu().numpy()
+    return vectors
+
+
+def preferred_dtype(folder: Path) -> str:
+    """The dtype that is fast here: a fixed rule, not a measurement, so that it never flips.
+
+    bfloat16 on a GPU and on CPUs with matrix units; int8 on CPUs with 8-bit dot products if the
+    checkpoint has its ranges; float32 elsewhere (bfloat16 without matrix units was measured at
+    half the speed of float32).
+    """
+    if torch.cuda.is_available() or torch.cpu._is_amx_tile_supported():
+        return "bfloat16"
+    has_ranges = (folder / int8.RANGES_FILE).is_file()
+    return "int8" if has_ranges and int8.is_supported() else "float32"

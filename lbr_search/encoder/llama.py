@@ -1,0 +1,294 @@
+"""A Llama in plain torch, with the names and files of the transformers one.
+
+Why here and not from transformers: importing that takes three seconds, more than a cold query may
+last in all, and the last layer is needed at the compression tokens only. Training and search both
+use this module; a test holds it equal to `LlamaForCausalLM` on the same weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaConfig:
+    """The fields of a transformers Llama config that shape the network."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    max_position_embeddings: int
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 10_000.0
+    tie_word_embeddings: bool = True
+
+    @property
+    def head_dim(self) -> int:
+        """Size of a head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @staticmethod
+    def from_transformers(values: dict[str, Any]) -> LlamaConfig | None:
+        """Read a ``config.json``; None if it asks for anything this module does not do."""
+        rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+        is_plain = (
+            values.get("model_type") == "llama"
+            and values.get("hidden_act", "silu") == "silu"
+            and not values.get("attention_bias")
+            and not values.get("mlp_bias")
+            and rope.get("rope_type", "default") == "default"
+        )
+        if not is_plain:
+            return None
+        heads = values["num_attention_heads"]
+        if values.get("head_dim") not in (None, values["hidden_size"] // heads):
+            return None
+        names = (
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "max_position_embeddings",
+        )
+        return LlamaConfig(
+            **{name: values[name] for name in names},
+            num_key_value_heads=values.get("num_key_value_heads") or heads,
+            rms_norm_eps=values.get("rms_norm_eps", 1e-6),
+            rope_theta=rope.get("rope_theta", values.get("rope_theta", 10_000.0)),
+            tie_word_embeddings=values.get("tie_word_embeddings", False),
+        )
+
+    def to_transformers(self) -> dict[str, Any]:
+        """What ``config.json`` must hold for transformers to open the same network."""
+        values = asdict(self)
+        return {
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            **{name: value for name, value in values.items() if name != "rope_theta"},
+            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
+            "head_dim": self.head_dim,
+            "hidden_act": "silu",
+            "attention_bias": False,
+            "mlp_bias": False,
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "pad_token_id": 0,
+        }
+
+
+class LlamaBackbone(nn.Module):
+    """A causal LM: token embeddings, decoder layers, final norm, output layer.
+
+    Args:
+        config: sizes. Weights are drawn with a spread of 0.02, as transformers does.
+    """
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = _Body(config)
+        if not config.tie_word_embeddings:
+            self.lm_head = _Linear(config.hidden_size, config.vocab_size)
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """Token id -> (D,)."""
+        return self.model.embed_tokens
+
+    @property
+    def body(self) -> nn.Module:
+        """Everything but the output layer."""
+        return self.model
+
+    def states(
+        self,
+        embedded: Tensor,
+        *,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """Last hidden states.
+
+        Args:
+            embedded: (B, S, D).
+            attention_mask: None = causal; (B, S) with 0 for padding; or 4-D, added to the scores.
+            position_ids: (B, S); None = 0..S-1.
+            at: (B, k) places; the last layer is then computed there only. Every other place of
+                that layer feeds nothing but its keys and values.
+
+        Returns:
+            (B, S, D), or (B, k, D) with `at`.
+        """
+        n_places = embedded.shape[1]
+        mask = None if attention_mask is None else _visible(attention_mask)
+        places = torch.arange(n_places, device=embedded.device)
+        rope = _rope(self.config, places if position_ids is None else position_ids, embedded)
+        states = embedded
+        for layer in self.model.layers[:-1]:
+            states = layer(states, rope, mask)
+        last = self.model.layers[-1]
+        if at is not None and mask is None:
+            visible = places[None, None, None, :] <= at[:, None, :, None]  # (B, 1, k, S)
+            return self._normed(last(states, rope, visible, at))
+        states = self._normed(last(states, rope, mask))
+        return states if at is None else gather(states, at)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(…, D) -> (…, V)."""
+        if self.config.tie_word_embeddings:
+            return functional.linear(states, self.embedding.weight)
+        output: Tensor = self.lm_head(states)
+        return output
+
+    def _normed(self, states: Tensor) -> Tensor:
+        normed: Tensor = self.model.norm(states)
+        return normed
+
+
+class _Linear(nn.Linear):
+    """Without bias; drawn as transformers does, and not at all where no memory is behind it."""
+
+    def __init__(self, n_inputs: int, n_outputs: int) -> None:
+        super().__init__(n_inputs, n_outputs, bias=False)
+
+    def reset_parameters(self) -> None:
+        _draw(self.weight)
+
+
+class _Embedding(nn.Embedding):
+    def reset_parameters(self) -> None:
+        _draw(self.weight)
+
+
+def _draw(weight: Tensor) -> None:
+    # on the meta device a random draw would import torch's compiler: two seconds, for nothing
+    if not weight.is_meta:
+        nn.init.normal_(weight, std=0.02)
+
+
+class _Body(nn.Module):
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.embed_tokens = _Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.self_attn = _Attention(config)
+        self.mlp = _FeedForward(config)
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(
+        self,
+        states: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        mixed = self.self_attn(self.input_layernorm(states), rope, mask, at)
+        states = (states if at is None else gather(states, at)) + mixed
+        output: Tensor = states + self.mlp(self.post_attention_layernorm(states))
+        return output
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self._head_dim = config.head_dim
+        self._is_grouped = config.num_key_value_heads != config.num_attention_heads
+        keys = config.num_key_value_heads * config.head_dim
+        self.q_proj = _Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = _Linear(config.hidden_size, keys)
+        self.v_proj = _Linear(config.hidden_size, keys)
+        self.o_proj = _Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self,
+        normed: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        at: Tensor | None,
+    ) -> Tensor:
+        cos, sin = rope
+        key = _rotate(self._heads(self.k_proj(normed)), cos, sin)
+        value = self._heads(self.v_proj(normed))
+        if at is None:
+            query = _rotate(self._heads(self.q_proj(normed)), cos, sin)
+        else:  # rotary tables hold one row a place
+            query = self._heads(self.q_proj(gather(normed, at)))
+            query = _rotate(query, cos[0, 0][at][:, None], sin[0, 0][at][:, None])
+        mixed = functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            is_causal=mask is None,
+            enable_gqa=self._is_grouped,
+        )
+        output: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))  # (B, H, S, d) -> (B, S, D)
+        return output
+
+    def _heads(self, projected: Tensor) -> Tensor:
+        """(B, S, H * d) -> (B, H, S, d)."""
+        n_rows, n_places, _ = projected.shape
+        return projected.view(n_rows, n_places, -1, self._head_dim).transpose(1, 2)
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.gate_proj = _Linear(config.hidden_size, config.intermediate_size)
+        self.up_proj = _Linear(config.hidden_size, config.intermediate_size)
+        self.down_proj = _Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, states: Tensor) -> Tensor:
+        gated = functional.silu(self.gate_proj(states)) * self.up_proj(states)
+        output: Tensor = self.down_proj(gated)
+        return output
+
+
+def gather(states: Tensor, places: Tensor) -> Tensor:
+    """States at given places: (B, S, D), (B, k) -> (B, k, D)."""
+    return states.gather(1, places[:, :, None].expand(-1, -1, states.shape[-1]))
+
+
+def _rope(config: LlamaConfig, places: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary angles, each (1 or B, 1, S, d).
+
+    Source: Su et al. 2021, arXiv:2104.09864; halves rotated as in transformers.
+    """
+    half = torch.arange(0, config.head_dim, 2, device=like.device).float() / config.head_dim
+    angles = places.float()[..., None] * config.rope_theta**-half  # (S, d / 2) or (B, S, d / 2)
+    angles = torch.cat([angles, angles], dim=-1)
+    angles = angles[None, None] if angles.dim() == 2 else angles[:, None]
+    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+
+
+def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    left, right = heads.chunk(2, dim=-1)
+    return heads * cos + torch.cat([-right, left], dim=-1) * sin
+
+
+def _visible(mask: Tensor) -> Tensor:
+    """(B, S) of 0 and 1 -> which keys each place may see, (B, 1, S, S) bool; 4-D as it is."""
+    if mask.dim() == 4:
+        return mask
+    n_places = mask.shape[1]
+    causal = torch.ones(n_places, n_places, dtype=torch.bool, device=mask.device).tril()
+    itself = torch.eye(n_places, dtype=torch.bool, device=mask.device)
+    # padding sees itself: a row that sees nothing would be NaN, and NaN times 0 is NaN
+    return (causal & mask[:, None, None, :].bool()) | itself

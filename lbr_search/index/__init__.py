@@ -1,0 +1,1 @@
+"""Vectors, texts and terms on disk, and their search."""

@@ -1,0 +1,161 @@
+"""Search over every vector with numpy: the oracle that the other backends are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbr_search.errors import ConfigError, IndexFormatError
+from lbr_search.index.rows import (
+    REBUILD,
+    ROUNDING,
+    VECTORS_FILE,
+    Ranking,
+    RowIds,
+    Settings,
+    best_first,
+    check_queries,
+    checked_batches,
+    exact_scores,
+    load_array,
+    load_settings,
+    no_hits,
+    save_settings,
+    write_vectors,
+)
+from lbr_search.types import Embeddings
+
+BLOCK_ROWS = 32_768
+"""Rows multiplied at a time: 48 MB at 384 dimensions."""
+
+
+class ExactIndex:
+    """Inner product with every row, read from a memory-mapped .npy file. Reads are thread-safe."""
+
+    def __init__(self, kind: str = "flat") -> None:
+        if kind != "flat":
+            raise ConfigError(
+                f"the exact backend has no kind {kind!r}; it reads every vector.", "use kind flat"
+            )
+        self.kind = kind
+        self._dim = 0
+        self._rows = RowIds.of(np.empty(0, dtype=np.int64))
+        self._vectors: Embeddings = np.empty((0, 0), dtype=np.float32)
+
+    def build(
+        self, batches: Iterable[tuple[NDArray[np.int64], Embeddings]], *, dim: int, folder: Path
+    ) -> Settings:
+        """Write vectors and row ids into `folder`, batch by batch; return the settings.
+
+        Raises:
+            ShapeError: a batch does not hold one (dim,) float32 vector for each row id.
+            EncoderError: a value is not finite.
+            IndexFormatError: a row id stands twice.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        ids: list[int] = []
+        blocks = checked_batches(batches, dim=dim, row_ids=ids)
+        write_vectors(folder / VECTORS_FILE, blocks, dim=dim)
+        rows = RowIds.of(np.asarray(ids, dtype=np.int64))
+        rows.save(folder)
+        settings: Settings = {"kind": self.kind, "dim": dim, "n_rows": len(rows)}
+        save_settings(folder, settings)
+        self.open(folder, dim=dim)
+        return settings
+
+    def open(self, folder: Path, *, dim: int) -> None:
+        """Open what `build` wrote.
+
+        Raises:
+            IndexFormatError: files are missing, damaged or of another size.
+        """
+        load_settings(folder, dim=dim, kind=self.kind)
+        self._rows = RowIds.load(folder)
+        self._vectors = open_vectors(folder, dim=dim, n_rows=len(self._rows))
+        self._dim = dim
+
+    def search(
+        self, queries: Embeddings, *, k: int, allowed: NDArray[np.int64] | None = None
+    ) -> Ranking:
+        """Best rows of each query; see `protocols.IndexBackend.search`.
+
+        Raises:
+            ShapeError: `queries` are not (B, D) float32.
+        """
+        queries = check_queries(queries, dim=self._dim)
+        positions = None if allowed is None else self._rows.positions(allowed)
+        return scan(queries, self._vectors, self._rows.ids, k=k, positions=positions)
+
+
+def open_vectors(folder: Path, *, dim: int, n_rows: int) -> Embeddings:
+    """Map the vectors of `folder`; IndexFormatError where they are not (n_rows, dim) float32."""
+    vectors = load_array(folder / VECTORS_FILE, mapped=True)
+    if vectors.shape != (n_rows, dim) or vectors.dtype != np.float32:
+        raise IndexFormatError(
+            f"{folder / VECTORS_FILE} is damaged.\n  wanted  ({n_rows}, {dim}) float32\n"
+            f"  found   {vectors.shape} {vectors.dtype}",
+            REBUILD,
+        )
+    return vectors.view(np.ndarray)
+
+
+def scan(
+    queries: Embeddings,
+    vectors: Embeddings,
+    row_ids: NDArray[np.int64],
+    *,
+    k: int,
+    positions: NDArray[np.int64] | None = None,
+) -> Ranking:
+    """Exact search: score descending, ties by row id ascending.
+
+    Args:
+        queries: (B, D) float32.
+        vectors: (N, D) float32, may be memory-mapped; rows of length 1.
+        row_ids: (N,) the row id of each vector.
+        k: how many.
+        positions: ascending places in `vectors` to look at; None = all.
+
+    Returns:
+        Row ids (B, k) and inner products (B, k); missing places hold -1 and -inf.
+    """
+    rows, scores = no_hits(len(queries), k)
+    if k < 1:
+        return rows, scores
+    for query_no, places in enumerate(_near_best(queries, vectors, positions, k=k)):
+        found = exact_scores(queries[query_no], vectors[places])
+        best = best_first(found, row_ids[places], k=k)
+        rows[query_no, : len(best)] = row_ids[places[best]]
+        scores[query_no, : len(best)] = found[best]
+    return rows, scores
+
+
+def _near_best(
+    queries: Embeddings, vectors: Embeddings, positions: NDArray[np.int64] | None, *, k: int
+) -> list[NDArray[np.int64]]:
+    """For each query all positions that may be among the best k, whatever the rounding."""
+    margins = 2 * ROUNDING * np.maximum(np.linalg.norm(queries, axis=1), 1e-30)
+    places = [np.empty(0, dtype=np.int64) for _ in queries]
+    kept = [np.empty(0, dtype=np.float32) for _ in queries]
+    floors = np.full(len(queries), -np.inf)
+    n_rows = len(vectors) if positions is None else len(positions)
+    for start in range(0, n_rows, BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, n_rows)
+        block = vectors[start:stop] if positions is None else vectors[positions[start:stop]]
+        block_scores = queries @ block.T  # (B, D) @ (D, rows) -> (B, rows)
+        for number, scores in enumerate(block_scores):
+            above = np.flatnonzero(scores >= floors[number])
+            if not len(above):
+                continue
+            kept[number] = np.concatenate([kept[number], scores[above]])
+            at = above + start if positions is None else positions[start + above]
+            places[number] = np.concatenate([places[number], at])
+            if len(kept[number]) > k:
+                last = len(kept[number]) - k
+                floors[number] = np.partition(kept[number], last)[last] - margins[number]
+                good = kept[number] >= floors[number]
+                kept[number], places[number] = kept[number][good], places[number][good]
+    return places

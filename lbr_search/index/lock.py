@@ -1,0 +1,61 @@
+"""One writer an index: a lock that the system drops when its process ends, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lbr_search.errors import IndexFormatError
+from lbr_search.index.files import disk_errors, write_json
+
+LOCK_FILE = "lock"
+HOLDER_FILE = "lock.holder.json"
+
+
+@contextmanager
+def single_writer(folder: Path) -> Iterator[None]:
+    """Hold the right to write `folder`; fails at once when another process holds it.
+
+    The lock is the system's (flock), so one left by a killed process is no obstacle. Who holds it
+    stands beside it, for the message only.
+
+    Raises:
+        IndexFormatError: another writer holds it (its process and host are named), or the folder
+            cannot be written.
+    """
+    lock = FileLock(str(folder / LOCK_FILE))
+    with disk_errors(folder):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise IndexFormatError(
+                f"another process is writing {folder}: {_holder(folder)}.",
+                "wait until it ends, or stop it; readers are not affected",
+            ) from None
+    try:
+        with disk_errors(folder):
+            write_json(folder / HOLDER_FILE, _this_process())
+        yield
+    finally:
+        lock.release()
+
+
+def _this_process() -> dict[str, str | int]:
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": started}
+
+
+def _holder(folder: Path) -> str:
+    """Words for the message; the holder may be writing its file at this moment."""
+    try:
+        holder = json.loads((folder / HOLDER_FILE).read_text("utf-8"))
+        return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return "it has just started"

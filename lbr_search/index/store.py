@@ -1,0 +1,279 @@
+"""The store of record: one LanceDB table of chunks, vectors and metadata.
+
+Vector and lexical indexes and the payload file are built from it and can be built again. Every
+row has a `row_id`, int64, that rises with each commit and is never used twice. LanceDB is imported
+when a table is opened: it takes 1.5 s, and a query without a filter needs no table.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lbr_search.errors import IndexFormatError, ShapeError
+from lbr_search.index.arrow import (
+    ARROW_TYPES,
+    chunk_arrays,
+    fixed_size,
+    store_schema,
+    vectors_of,
+)
+from lbr_search.index.columns import RETYPED, MetadataColumns
+from lbr_search.index.files import read_json, write_json
+from lbr_search.index.filters import filter_error
+from lbr_search.types import Chunk, Embeddings
+
+TABLE = "chunks"
+COLUMNS_FILE = "columns.json"
+SCAN_ROWS = 8_192
+SCAN_BYTES = 64_000_000
+DELETE_ROWS = 5_000
+COMPACT_FRAGMENTS = 32
+"""Small fragments above which the table is compacted; each costs a file handle in every scan."""
+SQL_TYPES = {"float": "double", "string": "string"}
+"""What a column can be widened to."""
+
+logger = logging.getLogger(__name__)
+
+
+class ChunkStore:
+    """The table of one index. Open it with `create`, `open_latest` or `open_version`."""
+
+    def __init__(self, folder: Path, table: Any, columns: MetadataColumns) -> None:  # noqa: ANN401
+        self._folder = folder
+        self._table = table
+        self.columns = columns
+
+    @classmethod
+    def create(cls, folder: Path, *, dim: int, has_multi_vectors: bool = False) -> ChunkStore:
+        """Make an empty table for vectors of size `dim` in `folder`, which holds none."""
+        import lancedb
+
+        shutil.rmtree(folder, ignore_errors=True)  # what a create that was cut off has left
+        folder.mkdir(parents=True)
+        write_json(folder / COLUMNS_FILE, {"columns": []})
+        table = lancedb.connect(str(folder)).create_table(
+            TABLE, schema=store_schema(dim, has_multi_vectors=has_multi_vectors)
+        )
+        return cls(folder, table, MetadataColumns())
+
+    @classmethod
+    def exists(cls, folder: Path) -> bool:
+        """Whether `folder` holds a table."""
+        return any((folder / f"{TABLE}.lance" / "_versions").glob("*.manifest"))
+
+    @classmethod
+    def open_latest(cls, folder: Path, *, is_writer: bool = True) -> ChunkStore:
+        """Open at the last commit; a writer completes a change of types that was cut off."""
+        store = cls._open(folder)
+        if is_writer:
+            store._finish_retyping()
+        return store
+
+    @classmethod
+    def open_version(cls, folder: Path, version: int) -> ChunkStore:
+        """Open for reading, at the version that a manifest names.
+
+        Raises:
+            IndexFormatError: the table or that version of it is gone.
+        """
+        store = cls._open(folder)
+        try:
+            store._table.checkout(version)
+        except (ValueError, RuntimeError) as error:
+            raise IndexFormatError(
+                f"{folder} lacks version {version} of its table, which the manifest names.",
+                "open the index again (it may have been rebuilt), or ingest it anew",
+            ) from error
+        return store
+
+    @classmethod
+    def _open(cls, folder: Path) -> ChunkStore:
+        import lancedb
+
+        fix = "ingest the corpus into a new --index folder"
+        try:
+            table = lancedb.connect(str(folder)).open_table(TABLE)
+        except (ValueError, RuntimeError) as error:
+            raise IndexFormatError(f"{folder} holds no readable table {TABLE!r}.", fix) from error
+        names = read_json(folder / COLUMNS_FILE, fix=fix)
+        return cls(folder, table, MetadataColumns.from_list(names["columns"]))
+
+    @property
+    def version(self) -> int:
+        """Version of the table that this object reads."""
+        return int(self._table.version)
+
+    @property
+    def dim(self) -> int:
+        """Vector size D."""
+        return int(self._table.schema.field("vector").type.list_size)
+
+    @property
+    def has_multi_vectors(self) -> bool:
+        """Whether rows can hold several vectors beside the one that is searched."""
+        return "multi_vector" in self._table.schema.names
+
+    def count(self, expression: str | None = None) -> int:
+        """How many rows, of those for which `expression` holds."""
+        return int(self._table.count_rows(expression))
+
+    def add(
+        self,
+        chunks: Sequence[Chunk],
+        vectors: Embeddings,
+        *,
+        first_row: int,
+        multi_vectors: Sequence[Embeddings | None] | None = None,
+    ) -> None:
+        """Append rows `first_row`, `first_row` + 1, ... in one commit.
+
+        Args:
+            chunks: N chunks, with `doc_hash`.
+            vectors: (N, D).
+            first_row: row id of the first; above every id used before.
+            multi_vectors: N arrays (k, D) or None, where the table was created for them.
+
+        Raises:
+            ShapeError: `vectors` is not (N, D).
+        """
+        if vectors.shape != (len(chunks), self.dim):
+            raise ShapeError(
+                f"{len(chunks)} chunks of {self.dim} dimensions were given vectors of shape "
+                f"{vectors.shape}.",
+                "use the encoder that the index is sealed to",
+            )
+        if self.columns.learn(chunk.metadata for chunk in chunks):
+            self._sync_columns()
+        arrays = chunk_arrays(chunks, self.columns, first_row=first_row)
+        arrays["vector"] = fixed_size(vectors)
+        if multi_vectors is not None:
+            of_rows = [None if rows is None else rows.tolist() for rows in multi_vectors]
+            kind = self._table.schema.field("multi_vector").type
+            arrays["multi_vector"] = pa.array(of_rows, type=kind)
+        self._table.add(pa.table(arrays))
+
+    def delete_rows(self, rows: Sequence[int]) -> None:
+        """Remove rows by id, lowest first, in as many commits as their number needs.
+
+        Lowest first: a document that is cut off in the middle of it has lost its chunk 0, by which
+        `documents` knows the rest as stale.
+        """
+        ordered = sorted(rows)
+        for start in range(0, len(ordered), DELETE_ROWS):
+            ids = ", ".join(map(str, ordered[start : start + DELETE_ROWS]))
+            self._table.delete(f"row_id IN ({ids})")
+
+    def scan(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """All rows in the order of their ids, as batches of `row_id` and `columns`.
+
+        Batches hold at most `SCAN_ROWS` rows and about `SCAN_BYTES`, so that memory stays bounded.
+        """
+        last = -1
+        stats = self._table.stats()
+        row_bytes = stats["total_bytes"] / max(stats["num_rows"], 1)
+        n_rows = int(min(SCAN_ROWS, max(1, SCAN_BYTES / max(row_bytes, 1))))
+        wanted = ["row_id", *(name for name in columns if name != "row_id")]
+        for batch in self._table.search().select(wanted).to_batches(n_rows):
+            if not batch.num_rows:
+                continue
+            ids = batch.column("row_id").to_numpy()
+            assert ids[0] > last and bool(np.all(np.diff(ids) > 0)), "rows out of order"
+            last = int(ids[-1])
+            yield batch
+
+    def scan_vectors(self) -> Iterator[tuple[NDArray[np.int64], Embeddings]]:
+        """All (row ids (N,), vectors (N, D)) in batches, for the vector backends."""
+        for batch in self.scan(["vector"]):
+            yield batch.column("row_id").to_numpy(), vectors_of(batch.column("vector"))
+
+    def filter(self, expression: str) -> NDArray[np.int64]:
+        """Sorted ids of the rows for which a SQL expression over the columns holds.
+
+        Raises:
+            FilterError: the expression does not parse, or names an unknown column.
+        """
+        try:
+            found = self._table.search().where(expression).select(["row_id"]).to_arrow()
+        except (ValueError, RuntimeError) as error:
+            raise filter_error(expression, str(error), self._table.schema.names) from error
+        return np.sort(found["row_id"].to_numpy())
+
+    def multi_vectors(self, rows: Sequence[int]) -> dict[int, Embeddings]:
+        """The vectors (k, D) of those of `rows` that have several."""
+        if not self.has_multi_vectors or not rows:
+            return {}
+        wanted = f"row_id IN ({', '.join(str(int(row)) for row in rows)})"
+        found = self._table.search().where(wanted).select(["row_id", "multi_vector"]).to_arrow()
+        return {
+            row: np.asarray(vectors, dtype=np.float32)
+            for row, vectors in zip(
+                found["row_id"].to_pylist(), found["multi_vector"].to_pylist(), strict=True
+            )
+            if vectors is not None
+        }
+
+    def fragments(self) -> int:
+        """How many fragments (files of rows) the table has."""
+        return int(self._table.stats()["fragment_stats"]["num_fragments"])
+
+    @property
+    def is_scattered(self) -> bool:
+        """Whether there are so many small fragments that `tidy` pays."""
+        small = self._table.stats()["fragment_stats"]["num_small_fragments"]
+        return int(small) > COMPACT_FRAGMENTS
+
+    def tidy(self, *, keep: int | None) -> None:
+        """Merge small fragments; remove versions older than `keep` (None: all but the latest)."""
+        logger.info("compacting %d fragments of %s", self.fragments(), self._folder)
+        stamps = {row["version"]: row["timestamp"] for row in self._table.list_versions()}
+        age = timedelta(milliseconds=1)  # below that LanceDB reads 0, and warns
+        if keep is not None:
+            age += datetime.now() - stamps[keep] + timedelta(seconds=1)
+        # no other writer exists: files of commits that were cut off may go too
+        self._table.optimize(cleanup_older_than=age, delete_unverified=True)
+
+    def files(self) -> list[Path]:
+        """The files of rows, deletions and versions; written once, never changed."""
+        table = self._folder / f"{TABLE}.lance"
+        parts = ("data", "_deletions", "_versions")
+        found = (path for part in parts for path in sorted((table / part).glob("*")))
+        return [path for path in found if path.suffix != ".json"]
+
+    def _sync_columns(self) -> None:
+        """Bring the table to `self.columns`. The file is written first: it names the target."""
+        write_json(self._folder / COLUMNS_FILE, {"columns": self.columns.to_list()})
+        present = {field.name: field.type for field in self._table.schema}
+        missing = []
+        for column in self.columns.by_key.values():
+            wanted = ARROW_TYPES[column.kind]
+            if column.column not in present:
+                missing.append(pa.field(column.column, wanted))
+            elif present[column.column] != wanted:
+                self._retype(column.column, column.kind)
+        if missing:
+            self._table.add_columns(pa.schema(missing))
+
+    def _retype(self, name: str, kind: str) -> None:
+        """Lance cannot cast in place: a cast copy is added, takes the place and then the name."""
+        self._table.add_columns({RETYPED + name: f"cast(`{name}` as {SQL_TYPES[kind]})"})
+        self._table.drop_columns([name])
+        self._table.alter_columns({"path": RETYPED + name, "rename": name})
+
+    def _finish_retyping(self) -> None:
+        names = set(self._table.schema.names)
+        for column in self.columns.by_key.values():
+            copy = RETYPED + column.column
+            if copy in names and column.column in names:
+                self._table.drop_columns([copy])
+            elif copy in names:
+                self._table.alter_columns({"path": copy, "rename": column.column})
+        self._sync_columns()

@@ -1,0 +1,216 @@
+"""Sources -> one index: joins reading, chunking, encoding and the index's own build."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lbr_search.config import ChunkConfig, IndexConfig
+from lbr_search.corpus.chunking import chunk_documents
+from lbr_search.corpus.rejects import Rejects
+from lbr_search.corpus.sources import ResolvedSource, read_resolved, resolve_source
+from lbr_search.encoder.load import DEFAULT_ENCODER, load_encoder
+from lbr_search.errors import CorpusError
+from lbr_search.index.build import REJECTED_FILE, build
+from lbr_search.index.report import BuildProgress, BuildReport
+from lbr_search.protocols import Encoder, ReadOptions
+from lbr_search.types import Document
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How sources are read and what happens to what they no longer hold."""
+
+    read: ReadOptions = field(default_factory=ReadOptions)
+    """Names of the id, title and text columns; its domain overrides the source's own."""
+    reader: str | None = None
+    """Name in `registry.READERS`; None = found from the file."""
+    home: Path = Path()
+    """Folder in which shipped corpora are looked up by name."""
+    delete_missing: bool = False
+    """Remove documents of the index that the sources no longer hold."""
+    strict: bool = False
+    """Stop at the first line that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestProgress:
+    """Where an ingest stands."""
+
+    build: BuildProgress
+    n_expected: int
+    """Documents in the sources, counted before the first was encoded."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate so far; None before the first document."""
+        if not self.build.n_documents:
+            return None
+        n_left = max(0, self.n_expected - self.build.n_documents)
+        return self.build.seconds * n_left / self.build.n_documents
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What one ingest did."""
+
+    index: Path
+    domain: str
+    build: BuildReport
+    """Counts, seconds by phase, sizes and the vector index chosen."""
+    rejected: dict[str, int] = field(default_factory=dict)
+    """Lines that could not be read, by reason; they stand in `rejected_path`."""
+    rejected_path: Path | None = None
+    notes: tuple[str, ...] = ()
+    """Settings that were adjusted, in sentences."""
+
+
+def build_index(  # noqa: PLR0913 - the front door: every option is a keyword with a default
+    sources: Sequence[str | Path],
+    index: str | Path,
+    *,
+    encoder: Encoder | str = DEFAULT_ENCODER,
+    domain: str | None = None,
+    chunk: ChunkConfig | None = None,
+    config: IndexConfig | None = None,
+    options: IngestOptions | None = None,
+    progress: Callable[[IngestProgress], None] | None = None,
+) -> IngestReport:
+    """Read, chunk, encode and index; unchanged documents are left alone.
+
+    The sources are read twice: once to check them and count, before the hours of encoding, and
+    once to index them. Nothing is changed where the first reading fails.
+
+    Args:
+        sources: files, folders or names of shipped corpora.
+        index: folder of the index, made or brought up to date.
+        encoder: an encoder or its spec.
+        domain: given to every document; None = what the source says of itself.
+        chunk: how documents are cut; longer than the encoder reads is lowered, with a note.
+        config: backend and vector index.
+        options: columns, reader, home, deletion and strictness.
+        progress: called at each phase and encoded batch.
+
+    Raises:
+        CorpusError: a source is missing, empty or unreadable, or two sources share an id.
+        EncoderError, MissingExtraError: the encoder cannot be loaded.
+        IndexFormatError: the folder is locked, read-only or damaged.
+        SealError: the index was built by another encoder.
+    """
+    options = options or IngestOptions()
+    if domain is not None:
+        options = dataclasses.replace(
+            options, read=dataclasses.replace(options.read, domain=domain)
+        )
+    resolved = [
+        resolve_source(str(source), options.home, reader=options.reader)
+        for source in _given(sources)
+    ]
+    opened = load_encoder(encoder) if isinstance(encoder, str) else encoder
+    chunk, notes = fit_chunks(chunk or ChunkConfig(), opened)
+    index = Path(index)
+    domain = options.read.domain or _shared_domain(resolved)
+    n_expected = _count(resolved, index, options)
+    with Rejects(index / REJECTED_FILE, strict=options.strict) as rejects:
+        documents = _read_all(resolved, options=options, rejects=rejects)
+        chunks = chunk_documents(documents, token_spans=opened.token_spans, config=chunk)
+        report = build(
+            chunks,
+            encoder=opened,
+            folder=index,
+            config=config or IndexConfig(),
+            domain=domain,
+            delete_missing=options.delete_missing,
+            progress=_with_expected(progress, n_expected),
+        )
+    return IngestReport(
+        index=index,
+        domain=domain,
+        build=report,
+        rejected=rejects.by_reason,
+        rejected_path=rejects.path if rejects.n_rejected else None,
+        notes=tuple(notes),
+    )
+
+
+def fit_chunks(chunk: ChunkConfig, encoder: Encoder) -> tuple[ChunkConfig, list[str]]:
+    """Lower chunk settings to what the encoder reads whole, and say so.
+
+    Whole documents (0 tokens) stay whole: the encoder cuts them and counts what it loses.
+    """
+    if chunk.chunk_tokens <= encoder.max_tokens:
+        return chunk, []
+    tokens = encoder.max_tokens
+    overlap = min(chunk.overlap, tokens // 2)
+    note = (
+        f"chunks hold {tokens} tokens instead of {chunk.chunk_tokens}: {encoder.name} reads no more"
+    )
+    if overlap != chunk.overlap:
+        note += f"; they overlap by {overlap} instead of {chunk.overlap}"
+    return ChunkConfig(chunk_tokens=tokens, overlap=overlap), [note]
+
+
+def _count(resolved: Sequence[ResolvedSource], index: Path, options: IngestOptions) -> int:
+    """Read everything once, with all checks; what is rejected is on record if one fails."""
+    with Rejects(index / REJECTED_FILE, strict=options.strict) as rejects:
+        return sum(1 for _ in _read_all(resolved, options=options, rejects=rejects))
+
+
+def _with_expected(
+    progress: Callable[[IngestProgress], None] | None, n_expected: int
+) -> Callable[[BuildProgress], None] | None:
+    if progress is None:
+        return None
+    return lambda state: progress(IngestProgress(state, n_expected))
+
+
+def _given(sources: Sequence[str | Path]) -> Sequence[str | Path]:
+    if not sources:
+        raise CorpusError(
+            "no source was given.", "name a file, a folder or a shipped corpus to ingest"
+        )
+    return sources
+
+
+def _shared_domain(resolved: Sequence[ResolvedSource]) -> str:
+    """The domain of all sources, or none where they differ."""
+    domains = {source.domain for source in resolved}
+    return domains.pop() if len(domains) == 1 else ""
+
+
+def _read_all(
+    resolved: Sequence[ResolvedSource], *, options: IngestOptions, rejects: Rejects
+) -> Iterator[Document]:
+    """The documents of all sources, with the checks that need to see every one of them."""
+    origin: dict[str, int] = {}
+    for number, source in enumerate(resolved):
+        n_before = len(origin)
+        for document in read_resolved(source, options=options.read, rejects=rejects):
+            first = origin.setdefault(document.doc_id, number)
+            if first != number:
+                raise CorpusError(
+                    f"two sources hold a document {document.doc_id!r}:\n"
+                    f"  {resolved[first].path}\n  {source.path}",
+                    "give each source its own --index, or make the ids differ",
+                )
+            yield document
+        if len(origin) == n_before:
+            raise CorpusError(
+                f"{source.path} holds no document that can be read"
+                f" ({rejects.n_rejected} lines rejected).",
+                f"correct the lines listed in {rejects.path}"
+                if rejects.n_rejected
+                else "check that it is the file or folder you meant",
+            )
+    unreadable = {reason: n for reason, n in rejects.by_reason.items() if reason != "empty text"}
+    if options.delete_missing and unreadable:
+        raise CorpusError(
+            f"--delete with {sum(unreadable.values())} unreadable lines would remove the documents"
+            " that those lines hold; nothing was changed.",
+            f"correct the lines listed in {rejects.path}, or ingest without --delete",
+        )

@@ -1,0 +1,1 @@
+"""Re-scoring of candidates; one file a reranker."""

@@ -1,0 +1,115 @@
+"""Several rankings of the same query -> one score a document. Pure functions of scores.
+
+A leg is a mapping from document to that retriever's raw score, higher is better. Results do not
+depend on the order of the legs (given their weights) nor on the order within a mapping.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from lbr_search.config import SearchConfig
+from lbr_search.errors import ShapeError
+from lbr_search.types import rank
+
+Scores = Mapping[str, float]
+Fusion = Callable[[Sequence[Scores], SearchConfig], dict[str, float]]
+
+
+def ranks(leg: Scores) -> dict[str, int]:
+    """Place of each document in a leg, from 1; ties as everywhere (`types.rank`).
+
+    >>> ranks({"a": 0.5, "b": 2.0})
+    {'b': 1, 'a': 2}
+    """
+    ids = list(leg)
+    order, _ = rank(np.fromiter(leg.values(), dtype=np.float64, count=len(ids)), ids, k=len(ids))
+    return {ids[position]: place for place, position in enumerate(order.tolist(), start=1)}
+
+
+def rrf(legs: Sequence[Scores], *, rrf_k: int) -> dict[str, float]:
+    """Reciprocal rank fusion: the sum over legs of 1 / (rrf_k + rank).
+
+    Source: Cormack, Clarke and Buettcher, SIGIR 2009, sec. 2 (there k = 60). A document that a
+    leg did not return gets nothing from it.
+
+    Args:
+        legs: one mapping a retriever, document -> raw score; only the order counts.
+        rrf_k: > 0, in ranks; larger values flatten the head of each ranking.
+
+    Returns:
+        Document -> score in (0, len(legs) / (rrf_k + 1)], for every document of any leg.
+
+    >>> rrf([{"a": 9.0, "b": 1.0}, {"b": 0.3}], rrf_k=1) == {"a": 1 / 2, "b": 1 / 3 + 1 / 2}
+    True
+    """
+    places = [ranks(leg) for leg in legs]
+    return {
+        doc_id: math.fsum(1.0 / (rrf_k + place[doc_id]) for place in places if doc_id in place)
+        for doc_id in _union(legs)
+    }
+
+
+def convex(legs: Sequence[Scores], *, weights: Sequence[float]) -> dict[str, float]:
+    """Weighted sum of each leg's min-max normalised scores.
+
+    Source: Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS
+    2023, arXiv:2210.11934, eq. 3 with min-max normalisation over the candidates of the query. A
+    document that a leg did not return gets the leg's minimum, 0. A leg whose scores are all equal
+    gives 1 to each: being found still counts against not being found.
+
+    Args:
+        legs: one mapping a retriever, document -> raw score.
+        weights: one a leg, >= 0.
+
+    Returns:
+        Document -> score in [0, sum of weights], for every document of any leg.
+
+    Raises:
+        ShapeError: not one weight a leg.
+
+    >>> convex([{"a": 3.0, "b": 1.0}, {"b": 7.0}], weights=[0.5, 0.5])
+    {'a': 0.5, 'b': 0.5}
+    """
+    if len(weights) != len(legs):
+        raise ShapeError(
+            f"{len(legs)} legs but {len(weights)} weights.", "give one weight to each leg"
+        )
+    normalised = [min_max(leg) for leg in legs]
+    return {
+        doc_id: math.fsum(
+            weight * leg.get(doc_id, 0.0) for weight, leg in zip(weights, normalised, strict=True)
+        )
+        for doc_id in _union(legs)
+    }
+
+
+def min_max(leg: Scores) -> dict[str, float]:
+    """Scale a leg's scores to [0, 1]; equal scores all become 1.
+
+    >>> min_max({"a": 2.0, "b": 4.0, "c": 3.0}), min_max({"a": -5.0})
+    ({'a': 0.0, 'b': 1.0, 'c': 0.5}, {'a': 1.0})
+    """
+    if not leg:
+        return {}
+    low, high = min(leg.values()), max(leg.values())
+    if high == low:
+        return dict.fromkeys(leg, 1.0)
+    return {doc_id: (score - low) / (high - low) for doc_id, score in leg.items()}
+
+
+def _union(legs: Sequence[Scores]) -> list[str]:
+    """Every document of any leg, sorted, so that no output depends on an input's order."""
+    return sorted(set().union(*legs))
+
+
+FUSIONS: dict[str, Fusion] = {
+    # the searcher passes the dense leg first, then the lexical one
+    "rrf": lambda legs, config: rrf(legs, rrf_k=config.rrf_k),
+    "convex": lambda legs, config: convex(
+        legs, weights=(config.dense_weight, 1.0 - config.dense_weight)
+    ),
+}

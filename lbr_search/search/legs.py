@@ -1,0 +1,82 @@
+"""One retriever's rows -> documents, each with its best chunk (MaxP, Dai and Callan 2019)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = tuple[NDArray[np.int64], NDArray[np.float32]]
+SearchRows = Callable[[NDArray[np.int64], int], Rows]
+"""(positions of queries (B,), k) -> row ids (B, k), scores (B, k); missing places hold -1, -inf."""
+DocIds = Callable[[NDArray[np.int64]], Sequence[str]]
+
+MAX_FAN_OUT = 10  # first guess at chunks a document; the search is repeated deeper where needed
+DEEPER = 4
+
+
+class BestChunk(NamedTuple):
+    """The chunk of a document that a retriever liked best."""
+
+    row: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many documents a leg must give, and what the index holds."""
+
+    n_wanted: int
+    n_chunks: int
+    n_documents: int
+
+    @property
+    def first_k(self) -> int:
+        """Chunks to ask for at first: about as many as hold that many documents."""
+        fan_out = min(MAX_FAN_OUT, math.ceil(self.n_chunks / self.n_documents))
+        return min(self.n_chunks, min(self.n_wanted, self.n_documents) * fan_out)
+
+
+def rank_leg(
+    search: SearchRows, doc_ids: DocIds, *, n_queries: int, depth: Depth
+) -> list[dict[str, BestChunk]]:
+    """The first documents of each query, best first, by their best chunk.
+
+    Long documents fill a ranking of chunks with few documents; a query that yields fewer than are
+    wanted is therefore searched again, deeper, until it does or its rows run out. The answer thus
+    depends on the index and `depth` alone.
+    """
+    found: list[dict[str, BestChunk]] = [{} for _ in range(n_queries)]
+    if not depth.n_chunks or not depth.n_documents:
+        return found
+    wanted = min(depth.n_wanted, depth.n_documents)
+    k = depth.first_k
+    open_queries = np.arange(n_queries)
+    while open_queries.size:
+        rows, scores = search(open_queries, k)
+        too_few = []
+        for query, query_rows, query_scores in zip(open_queries, rows, scores, strict=True):
+            held = query_rows >= 0
+            found[query] = _best_chunks(query_rows[held], query_scores[held], doc_ids, wanted)
+            if len(found[query]) < wanted and held.all() and k < depth.n_chunks:
+                too_few.append(query)
+        open_queries = np.asarray(too_few, dtype=np.int64)
+        k = min(depth.n_chunks, k * DEEPER)
+    return found
+
+
+def _best_chunks(
+    rows: NDArray[np.int64], scores: NDArray[np.float32], doc_ids: DocIds, depth: int
+) -> dict[str, BestChunk]:
+    best: dict[str, BestChunk] = {}
+    ids = doc_ids(rows)
+    for doc_id, row, score in zip(ids, rows.tolist(), scores.tolist(), strict=True):
+        if doc_id not in best:  # rows come best first
+            if len(best) == depth:
+                break
+            best[doc_id] = BestChunk(row, score)
+    return best

@@ -1,0 +1,262 @@
+"""Query -> candidates of each leg -> one fused ranking -> hits, over one index or several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbr_search.config import MODES, SearchConfig, check
+from lbr_search.encoder.load import load_encoder
+from lbr_search.errors import ConfigError, FilterError, IndexFormatError
+from lbr_search.protocols import Encoder
+from lbr_search.search.legs import BestChunk, Depth, rank_leg
+from lbr_search.search.ranking import Candidate, fuse, merge
+from lbr_search.search.sources import EncoderPool, Source, open_source, unique_names
+from lbr_search.types import Embeddings, Hit
+
+QUERY_BATCH = 256  # queries searched at a time: bounds the (B, k) arrays of rows and scores
+
+
+class Searcher:
+    """Searches one or more indexes; safe to call from several threads.
+
+    A document's score is that of its best chunk (MaxP). With several indexes, each is ranked by
+    itself and the rankings are merged by `merge`.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], *, pool: EncoderPool, config: SearchConfig
+    ) -> None:
+        self.config = config
+        self.warnings: list[str] = []
+        """What the answers lack, e.g. a leg that could not be searched; each said once."""
+        self._sources = {source.name: source for source in sources}
+        self._pool = pool
+
+    @classmethod
+    def open(
+        cls,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        encoder: Encoder | str | None = None,
+        config: SearchConfig | None = None,
+    ) -> Searcher:
+        """Open index folders.
+
+        Args:
+            paths: one index folder or several.
+            encoder: an encoder or its spec; None = the one that each index names, loaded only
+                where the mode needs it and shared between indexes.
+            config: mode, fusion and depth.
+
+        Raises:
+            IndexFormatError: no index at a path, or a damaged one.
+            SealError: an index was built by another encoder.
+            EncoderError, MissingExtraError: a given encoder cannot be loaded, or the index's own
+                cannot and the mode is dense.
+        """
+        folders = [Path(paths)] if isinstance(paths, str | Path) else [Path(p) for p in paths]
+        if not folders:
+            raise IndexFormatError("no index was given.", "lbr-search ingest")
+        config = config or SearchConfig()
+        given = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        pool = EncoderPool()
+        if given is not None:
+            pool.add(given)
+        sources = [
+            open_source(folder, name=name, encoder=given)
+            for folder, name in zip(folders, unique_names(folders), strict=True)
+        ]
+        searcher = cls(sources, pool=pool, config=config)
+        searcher._prepare(config.mode)
+        return searcher
+
+    @property
+    def n_documents(self) -> int:
+        """Documents in all searched indexes."""
+        return sum(source.opened.n_documents for source in self._sources.values())
+
+    def search(
+        self, query: str, *, k: int = 10, mode: str | None = None, filter: str | None = None
+    ) -> list[Hit]:
+        """The best `k` documents for one query, best first.
+
+        Args:
+            query: what to look for.
+            k: how many; fewer come back where the indexes hold or match fewer.
+            mode: hybrid, dense or lexical; None = the configured one.
+            filter: an SQL condition on metadata columns, e.g. ``year > 2015``; applied before
+                both legs, so `k` hits come back where that many pass.
+
+        Raises:
+            ConfigError: the query is blank, or `k` or `mode` is out of range.
+            FilterError: the filter does not parse or no index has its columns.
+        """
+        if not query.strip():
+            raise ConfigError("the query is empty.", 'lbr-search query "what you look for"')
+        return self.search_many([query], k=k, mode=mode, filter=filter)[0]
+
+    def search_many(
+        self,
+        queries: Sequence[str],
+        *,
+        k: int = 10,
+        mode: str | None = None,
+        filter: str | None = None,
+    ) -> list[list[Hit]]:
+        """`search` for many queries at once; one list of hits a query, in the order given."""
+        rankings = self._rank(queries, k=k, mode=mode, filter=filter)
+        return [self._hits(ranking) for ranking in rankings]
+
+    def rank_documents(
+        self,
+        queries: Sequence[str],
+        *,
+        k: int = 10,
+        mode: str | None = None,
+        filter: str | None = None,
+    ) -> list[list[tuple[str, float]]]:
+        """Document ids and scores alone, best first: no text is fetched."""
+        rankings = self._rank(queries, k=k, mode=mode, filter=filter)
+        return [[(found.doc_id, found.score) for found in ranking] for ranking in rankings]
+
+    def matched_terms(self, query: str, hit: Hit) -> list[tuple[int, int]]:
+        """Half-open character spans of the words of `hit.text` that match words of `query`."""
+        if hit.source not in self._sources:
+            raise ConfigError(
+                f"no open index is called {hit.source!r}.", "pass a hit of this searcher"
+            )
+        return self._sources[hit.source].opened.matched_terms(query, hit.text)
+
+    def _prepare(self, mode: str) -> None:
+        for source in self._sources.values():
+            source.prepare(mode, self._pool)
+            if mode != "lexical" and source.problem is not None:
+                self._warn(
+                    f"{source.name}: lexical matches only; the encoder cannot be used: "
+                    f"{source.problem.message} (fix: {source.problem.fix})"
+                )
+
+    def _rank(
+        self, queries: Sequence[str], *, k: int, mode: str | None, filter: str | None
+    ) -> list[list[Candidate]]:
+        check(k > 0, "k", k, "> 0")
+        mode = mode or self.config.mode
+        check(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
+        self._prepare(mode)
+        allowed = self._filter(filter)
+        vectors = self._encode(queries, mode)
+        rankings: list[list[Candidate]] = []
+        for start in range(0, len(queries), QUERY_BATCH):
+            batch = slice(start, start + QUERY_BATCH)
+            per_source = [
+                self._rank_source(source, queries[batch], own[batch], k, mode, rows)
+                for source, own, rows in zip(self._sources.values(), vectors, allowed, strict=True)
+            ]
+            for answers in zip(*per_source, strict=True):
+                rankings.append(self._merge(answers)[:k])
+        return rankings
+
+    def _merge(self, answers: Sequence[list[Candidate]]) -> list[Candidate]:
+        if len(answers) == 1:
+            return answers[0]
+        encoders = {
+            name: source.opened.manifest.seal.fingerprint for name, source in self._sources.items()
+        }
+        return merge(answers, encoders=encoders, rrf_k=self.config.rrf_k)
+
+    def _encode(self, queries: Sequence[str], mode: str) -> list[Embeddings]:
+        """Query vectors for each source, (N, D); (N, 0) where there is no dense leg."""
+        nothing: Embeddings = np.empty((len(queries), 0), dtype=np.float32)
+        made: dict[str, Embeddings] = {}
+        vectors = []
+        for source in self._sources.values():
+            encoder = source.encoder
+            if mode == "lexical" or encoder is None:
+                vectors.append(nothing)
+                continue
+            if encoder.fingerprint not in made:
+                made[encoder.fingerprint] = self._pool.encode(encoder, queries)
+            vectors.append(made[encoder.fingerprint])
+        return vectors
+
+    def _rank_source(
+        self,
+        source: Source,
+        queries: Sequence[str],
+        vectors: Embeddings,
+        k: int,
+        mode: str,
+        allowed: NDArray[np.int64] | None,
+    ) -> list[list[Candidate]]:
+        opened = source.opened
+        depth = Depth(max(self.config.depth, k), opened.n_chunks, opened.n_documents)
+        legs: dict[str, list[dict[str, BestChunk]]] = {}
+        if vectors.shape[1]:
+            legs["dense"] = rank_leg(
+                lambda which, n: opened.dense(vectors[which], k=n, allowed=allowed),
+                opened.doc_ids,
+                n_queries=len(queries),
+                depth=depth,
+            )
+        if mode != "dense":
+            legs["lexical"] = rank_leg(
+                lambda which, n: opened.lexical([queries[q] for q in which], k=n, allowed=allowed),
+                opened.doc_ids,
+                n_queries=len(queries),
+                depth=depth,
+            )
+        return [
+            fuse(source.name, {name: leg[query] for name, leg in legs.items()}, self.config, k=k)
+            for query in range(len(queries))
+        ]
+
+    def _filter(self, expression: str | None) -> list[NDArray[np.int64] | None]:
+        """Rows that pass in each source; an index without the columns has none, and is named."""
+        if expression is None:
+            return [None] * len(self._sources)
+        allowed: list[NDArray[np.int64] | None] = []
+        refused: list[FilterError] = []
+        for source in self._sources.values():
+            try:
+                allowed.append(source.opened.filter(expression))
+            except FilterError as error:
+                refused.append(error)
+                allowed.append(np.empty(0, dtype=np.int64))
+                if len(refused) == len(self._sources):
+                    raise
+                self._warn(f"{source.name}: left out, the filter does not fit: {error.message}")
+        return allowed
+
+    def _hits(self, ranking: Sequence[Candidate]) -> list[Hit]:
+        stored = {}
+        for name, source in self._sources.items():
+            rows = [found.row for found in ranking if found.source == name]
+            if rows:
+                chunks = source.opened.fetch(np.asarray(rows, dtype=np.int64))
+                stored.update({(name, row): c for row, c in zip(rows, chunks, strict=True)})
+        hits = []
+        for number, found in enumerate(ranking, start=1):
+            chunk = stored[found.source, found.row]
+            hits.append(
+                Hit(
+                    rank=number,
+                    doc_id=found.doc_id,
+                    chunk_id=f"{chunk.doc_id}#{chunk.chunk_no}",
+                    score=found.score,
+                    title=chunk.title,
+                    text=chunk.text,
+                    domain=chunk.domain,
+                    source=found.source,
+                    metadata=chunk.metadata,
+                    legs=found.legs,
+                )
+            )
+        return hits
+
+    def _warn(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)

@@ -1,0 +1,1 @@
+"""The two stages of LBR training and their one loop."""

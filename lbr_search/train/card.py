@@ -1,0 +1,100 @@
+"""The model card, written by the program from what it knows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lbr_search.train.recipe import Recipe
+
+NOT_STATED = "not stated in the recipe"
+
+
+def write_card(
+    folder: Path, *, recipe: Recipe, stage: str, counts: dict[str, Any], run: Path
+) -> None:
+    """Write `README.md` into a checkpoint folder.
+
+    Args:
+        folder: the checkpoint.
+        recipe: its settings.
+        stage: untrained, stage1 or stage2.
+        counts: source -> what was read of it.
+        run: folder of the run, for the measures in its logs.
+    """
+    shape = recipe.model
+    origin = f"`{shape.backbone}`" if shape.backbone else "random weights (a small Llama)"
+    lines = [
+        f"# {shape.name} ({stage})",
+        "",
+        "An encoder for retrieval, trained by lbr-search: a causal language model that compresses",
+        f"a text into {shape.n_compression_tokens} vectors; their mean is the text's embedding.",
+        "It is an open implementation of the published idea of *Learn Before Represent*",
+        "(arXiv 2601.11124); formulas and numbers are this project's own.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| backbone | {origin} |",
+        f"| vector size | {shape.hidden_size} |",
+        f"| layers, heads | {shape.n_layers}, {shape.n_heads} |",
+        f"| longest text | {shape.max_tokens} tokens; longer ones are cut and counted |",
+        f"| stage 1 steps | {recipe.stage1_loop.steps} |",
+        f"| stage 2 steps | {recipe.stage2_loop.steps} |",
+        "",
+        "## Training data",
+        "",
+        "Weights give the share of batches. Read: what was tokenised, after exact duplicates.",
+        "",
+        "| source | weight | licence | read |",
+        "|---|---|---|---|",
+        *(_source_row(name, weight, recipe, counts) for name, weight in _sources(recipe)),
+        "",
+        "## Measures on held-out pairs",
+        "",
+        "nDCG@10 of held-out queries among a few hundred passages of their own source; a number",
+        "for choosing steps, not for comparison with other systems. `nll_y_z`, `nll_y`, `nll_y_x`:",
+        "nats per query token given the vectors, nothing, and the whole text.",
+        "",
+        *_measure_rows(run),
+        "",
+        "## Limits",
+        "",
+        "English text, code identifiers and chemical names of the kinds listed above. Not a",
+        "medical device: search results are documents to read, not advice.",
+        "",
+    ]
+    (folder / "README.md").write_text("\n".join(lines), "utf-8")
+
+
+def _sources(recipe: Recipe) -> list[tuple[str, float]]:
+    return [*recipe.data.text.items(), *recipe.data.pairs.items()]
+
+
+def _source_row(name: str, weight: float, recipe: Recipe, counts: dict[str, Any]) -> str:
+    licence = recipe.data.licences.get(name, NOT_STATED)
+    read = ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in counts[name].items())
+    return f"| {name} | {weight:g} | {licence} | {read} |"
+
+
+def _measure_rows(run: Path) -> list[str]:
+    """The last evaluation of each stage, from the logs of the run."""
+    rows = []
+    for stage in ("stage1", "stage2"):
+        log = run / stage / "log.jsonl"
+        if not log.is_file():
+            continue
+        steps = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+        evaluations = [step for step in steps if "score" in step]
+        if evaluations:
+            best = max(evaluations, key=lambda step: step["score"])
+            rows.append(f"### {stage}, best step {best['step']}")
+            rows.append("")
+            rows.extend(["| measure | value |", "|---|---|"])
+            rows.extend(
+                f"| {name} | {value:.3f} |"
+                for name, value in best.items()
+                if name not in ("step", "score", "eval_seconds")
+            )
+            rows.append("")
+    return rows or ["None: not trained."]

@@ -1,0 +1,284 @@
+"""`train`: recipe -> tokenizer, data, backbone -> stage 1 -> stage 2 -> checkpoint and card."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tomli_w
+import torch
+
+from lbr_search.config import load_toml
+from lbr_search.encoder import int8
+from lbr_search.encoder.backbone import Backbone, load_backbone, read_tokenizer
+from lbr_search.encoder.checkpoint import LbrConfig, load_checkpoint, save_checkpoint
+from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
+from lbr_search.encoder.memory import keep_freed_memory
+from lbr_search.encoder.model import LbrModel
+from lbr_search.errors import ConfigError, TrainingError
+from lbr_search.train.backbone import start_as_bag_of_words
+from lbr_search.train.card import write_card
+from lbr_search.train.data import (
+    Stage1Batch,
+    Stage2Batch,
+    TrainingData,
+    load_data,
+    stage1_batch,
+    stage2_batch,
+    tokenizer_texts,
+)
+from lbr_search.train.evaluate import DevSet, dev_sets, evaluate
+from lbr_search.train.loop import Batch, FitReport, Objective, Step, fit
+from lbr_search.train.mining import mine_hard_negatives
+from lbr_search.train.recipe import ModelConfig, Recipe, load_recipe, recipe_mapping
+from lbr_search.train.stage1 import stage1_loss
+from lbr_search.train.stage2 import stage2_loss
+from lbr_search.train.tokens import train_tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+CALIBRATION_TEXTS = 40
+"""Held-out passages of each source over which int8 ranges are measured."""
+STAGES = ("stage1", "stage2", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a run made, and the measures of its best steps."""
+
+    checkpoint: Path
+    stages: dict[str, FitReport]
+    measures: dict[str, dict[str, float]]
+
+
+def train(
+    stage: str,
+    recipe: str | Path,
+    *,
+    out: Path,
+    data: Path,
+    overrides: list[str] | None = None,
+    progress: Callable[[str, Step], None] | None = None,
+) -> TrainReport:
+    """Train an LBR encoder, or go on with a run that was stopped.
+
+    Args:
+        stage: stage1, stage2 (needs stage1's checkpoint in `out`) or all.
+        recipe: a .toml file, or the name of a recipe that ships.
+        out: folder of the run; the result is ``out/checkpoint``.
+        data: folder that the recipe's sources are relative to.
+        overrides: ``section.key=value``.
+        progress: told (stage, step) after every step.
+
+    Raises:
+        ConfigError: the recipe or the stage is wrong, or `out` holds another recipe's run.
+        CorpusError: a source is missing or broken.
+        TrainingError: stage 2 without stage 1, or a loss that diverged.
+    """
+    if stage not in STAGES:
+        raise ConfigError(f"unknown stage {stage!r}.", f"use one of {', '.join(STAGES)}")
+    settings = load_recipe(recipe, overrides=overrides)
+    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, settings)
+    keep_freed_memory()
+    torch.manual_seed(settings.data.seed)
+    tokenizer = _tokenizer(settings, out, data)
+    examples = load_data(
+        settings.data,
+        data,
+        tokenizer=tokenizer,
+        prompts=(settings.model.query_prompt, settings.model.passage_prompt),
+        n_compression_tokens=settings.model.n_compression_tokens,
+        cache=out / "data",
+    )
+    run = _Run(settings, out, tokenizer, examples, progress)
+    reports, measures = {}, {}
+    if stage in ("stage1", "all"):
+        reports["stage1"], measures["stage1"] = run.stage1()
+    if stage in ("stage2", "all"):
+        reports["stage2"], measures["stage2"] = run.stage2()
+    return TrainReport(out / "checkpoint", reports, measures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    recipe: Recipe
+    out: Path
+    tokenizer: Tokenizer
+    data: TrainingData
+    progress: Callable[[str, Step], None] | None
+
+    def stage1(self) -> tuple[FitReport, dict[str, float]]:
+        """Learn, from the untrained backbone."""
+        base = self.out / "untrained"
+        if not (base / "lbr.json").is_file():
+            shape = self.recipe.model
+            model = LbrModel(
+                _backbone(shape, self.tokenizer), n_compression_tokens=shape.n_compression_tokens
+            )
+            if not shape.backbone:
+                model.compression.data.mul_(shape.compression_scale)
+            self._save(model, "untrained", base)
+        model, _, _ = load_checkpoint(base, dtype=torch.float32)
+        config, seed = self.recipe.stage1, self.recipe.data.seed
+
+        def batch(step: int) -> Stage1Batch:
+            made = stage1_batch(self.data, config, seed=seed, step=step)
+            return Stage1Batch(made.text.to(_device()), made.target.to(_device()))
+
+        def loss(examples: Stage1Batch, step: int) -> dict[str, torch.Tensor]:
+            return stage1_loss(model, examples, config, seed=seed + step)
+
+        return self._fit("stage1", model, batch, loss, by="-nll_y_z")
+
+    def stage2(self) -> tuple[FitReport, dict[str, float]]:
+        """Represent, from what stage 1 left."""
+        learnt = self.out / "stage1" / "checkpoint"
+        if not (learnt / "lbr.json").is_file():
+            raise TrainingError(
+                f"stage 2 starts from stage 1, and {learnt} is not there.",
+                f"lbr-search train all RECIPE --out {self.out}",
+            )
+        model, _, _ = load_checkpoint(learnt, dtype=torch.float32)
+        config, seed = self.recipe.stage2, self.recipe.data.seed
+        negatives = None
+        if config.hard_negatives:
+            negatives = mine_hard_negatives(
+                self.data.pairs, self.tokenizer, n=config.hard_negatives, cache=self.out / "data"
+            )
+
+        def batch(step: int) -> Stage2Batch:
+            made = stage2_batch(self.data, config, seed=seed, step=step, negatives=negatives)
+            return replace(
+                made,
+                queries=made.queries.to(_device()),
+                passages=made.passages.to(_device()),
+                target=made.target.to(_device()),
+            )
+
+        def loss(examples: Stage2Batch, step: int) -> dict[str, torch.Tensor]:
+            is_warm = step >= self.recipe.stage2_loop.warmup_steps
+            return stage2_loss(model, examples, config, is_warm=is_warm)
+
+        return self._fit("stage2", model, batch, loss, by="dev_ndcg@10")
+
+    def _fit(
+        self,
+        name: str,
+        model: LbrModel,
+        batch: Callable[[int], Batch],
+        loss: Callable[[Batch, int], dict[str, torch.Tensor]],
+        *,
+        by: str,
+    ) -> tuple[FitReport, dict[str, float]]:
+        model.to(_device())
+        sets = dev_sets(self.data, self.recipe.data, self.recipe.stage2)
+
+        def measure() -> dict[str, float]:
+            return evaluate(model, sets, by=by)
+
+        def tell(step: Step) -> None:
+            if self.progress is not None:
+                self.progress(name, step)
+
+        report = fit(
+            model,
+            getattr(self.recipe, f"{name}_loop"),
+            objective=Objective(batch, loss, measure),
+            folder=self.out / name,
+            progress=tell,
+        )
+        model.eval()
+        measures = measure()
+        self._save(model, name, self.out / name / "checkpoint")
+        if name == "stage2":
+            self._publish(sets)
+        return report, measures
+
+    def _publish(self, sets: list[DevSet]) -> None:
+        """The result: weights as bfloat16, and the input ranges of those very weights for int8."""
+        folder = self.out / "checkpoint"
+        model, _, _ = load_checkpoint(self.out / "stage2" / "checkpoint", dtype=torch.float32)
+        self._save(model, "stage2", folder, dtype=torch.bfloat16)
+        rounded, _, _ = load_checkpoint(folder, dtype=torch.float32)
+        texts = [text for dev in sets for text in (*dev.queries, *dev.passages[:CALIBRATION_TEXTS])]
+        int8.write_ranges(int8.calibrate(rounded.eval(), texts), folder)
+
+    def _save(
+        self, model: LbrModel, stage: str, folder: Path, *, dtype: torch.dtype = torch.float32
+    ) -> None:
+        shape = self.recipe.model
+        config = LbrConfig(
+            name=shape.name,
+            n_compression_tokens=shape.n_compression_tokens,
+            max_tokens=shape.max_tokens,
+            query_prompt=shape.query_prompt,
+            passage_prompt=shape.passage_prompt,
+            stage=stage,
+        )
+        save_checkpoint(model, self.tokenizer, config, folder, dtype=dtype)
+        write_card(folder, recipe=self.recipe, stage=stage, counts=self.data.counts, run=self.out)
+
+
+def _backbone(shape: ModelConfig, tokenizer: Tokenizer) -> Backbone:
+    """A pretrained causal LM, or a small Llama that starts as a bag of words."""
+    if shape.backbone:
+        return load_backbone(shape.backbone, dtype=torch.float32)
+    backbone = LlamaBackbone(
+        LlamaConfig(
+            vocab_size=tokenizer.get_vocab_size(),
+            hidden_size=shape.hidden_size,
+            intermediate_size=shape.intermediate_size,
+            num_hidden_layers=shape.n_layers,
+            num_attention_heads=shape.n_heads,
+            num_key_value_heads=shape.n_heads,
+            # room for the prompt, the compression tokens, and stage 1's text and target
+            max_position_embeddings=2 * shape.max_tokens + 64,
+        )
+    )
+    if shape.value_scale:
+        start_as_bag_of_words(backbone, scale=shape.value_scale)
+    return backbone
+
+
+def _tokenizer(recipe: Recipe, out: Path, data: Path) -> Tokenizer:
+    """The backbone's own, or one trained on the data, kept in the run's folder."""
+    if recipe.model.backbone:
+        return read_tokenizer(recipe.model.backbone)
+    folder = out / "tokenizer"
+    if not (folder / "tokenizer.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        prompts = (recipe.model.query_prompt, recipe.model.passage_prompt)
+        tokenizer = train_tokenizer(
+            tokenizer_texts(recipe.data, data),
+            vocab_size=recipe.model.vocab_size,
+            special_tokens=[prompt for prompt in dict.fromkeys(prompts) if prompt],
+        )
+        tokenizer.save(str(folder / "tokenizer.json.partial"))
+        (folder / "tokenizer.json.partial").rename(folder / "tokenizer.json")
+    return read_tokenizer(str(folder))
+
+
+def _claim(out: Path, recipe: Recipe) -> None:
+    """Write `run.toml`, or refuse a folder that holds a run of another recipe."""
+    path = out / "run.toml"
+    settings = recipe_mapping(recipe)
+    if path.is_file():
+        before = load_toml(path)
+        if {name: before.get(name) for name in settings} != settings:
+            raise ConfigError(
+                f"{out} holds a run with other settings ({path}).",
+                "train into another --out folder, or use the recipe and --set of that run",
+            )
+    versions = {name: version(name) for name in ("lbr-search", "torch", "transformers")}
+    machine = {"python": platform.python_version(), "threads": torch.get_num_threads()}
+    path.write_text(tomli_w.dumps({**settings, "versions": versions, "machine": machine}), "utf-8")
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

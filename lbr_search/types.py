@@ -1,0 +1,129 @@
+"""The records that flow through the pipeline, and `rank`, the one sort.
+
+Axes in comments and docstrings: ``B`` batch, ``T`` tokens, ``D`` vector size, ``N`` rows,
+``K`` hits, ``G`` passages per query.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+MetadataValue = str | int | float | bool | None
+Embeddings = NDArray[np.float32]
+"""(N, D) float32, rows of length 1, C-contiguous."""
+Qrels = dict[str, dict[str, int]]
+"""query_id -> doc_id -> relevance; 0 = judged not relevant."""
+Run = dict[str, dict[str, float]]
+"""query_id -> doc_id -> score, higher is better; one system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One unit of a corpus."""
+
+    doc_id: str
+    text: str
+    title: str = ""
+    domain: str = ""
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+
+    @property
+    def content_hash(self) -> str:
+        """Hex digest over everything that a reader of this document would see change."""
+        content = [self.title, self.text, self.domain, sorted(self.metadata.items())]
+        encoded = json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A span of a document that is indexed; half-open character offsets into its text."""
+
+    doc_id: str
+    chunk_no: int
+    text: str
+    start: int
+    end: int
+    title: str = ""
+    domain: str = ""
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    doc_hash: str = ""
+
+    @property
+    def chunk_id(self) -> str:
+        """Unique within an index: document and position in it."""
+        return f"{self.doc_id}#{self.chunk_no}"
+
+    @property
+    def passage(self) -> str:
+        """What encoders and the lexical leg read: title, space, text (the BEIR convention)."""
+        return passage_text(self.title, self.text)
+
+
+def passage_text(title: str, text: str) -> str:
+    """Join title and text as BEIR does.
+
+    >>> passage_text("Aspirin", "An analgesic."), passage_text("", "An analgesic.")
+    ('Aspirin An analgesic.', 'An analgesic.')
+    """
+    return f"{title} {text}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question put to an index."""
+
+    query_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """Where one retriever (dense, lexical) had put a hit, with its own raw score."""
+
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One ranked answer. `score` orders hits of one answer; `legs` hold the raw scores."""
+
+    rank: int
+    doc_id: str
+    chunk_id: str
+    score: float
+    title: str
+    text: str
+    domain: str
+    source: str
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    legs: Mapping[str, Leg] = field(default_factory=dict)
+
+
+def rank(
+    scores: NDArray[np.floating], ids: Sequence[str], *, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """Order candidates: score descending, ties by id descending, as trec_eval does.
+
+    Args:
+        scores: (N,), higher is better.
+        ids: N identifiers that break ties.
+        k: how many to keep.
+
+    Returns:
+        Positions into `scores` (K,) and their scores (K,), K = min(k, N).
+
+    >>> order, _ = rank(np.array([1.0, 2.0, 2.0]), ["a", "b", "c"], k=2)
+    >>> order.tolist()
+    [2, 1]
+    """
+    order = sorted(range(len(ids)), key=lambda i: (scores[i], ids[i]), reverse=True)[:k]
+    positions = np.asarray(order, dtype=np.int64)
+    return positions, np.asarray(scores)[positions]

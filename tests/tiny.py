@@ -1,0 +1,41 @@
+"""A two-layer random LBR model with a byte-level tokenizer, for tests that need a real network."""
+
+from __future__ import annotations
+
+import torch
+
+from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
+from lbr_search.encoder.model import LbrModel
+from lbr_search.train.tokens import train_tokenizer
+
+WORDS = "insulin lowers glucose aspirin thins blood sort a list in place benzene ring".split()  # noqa: SIM905
+
+
+def tiny_tokenizer():
+    return train_tokenizer(
+        [" ".join(WORDS)] * 3, vocab_size=400, special_tokens=["<query>", "<passage>"]
+    )
+
+
+def tiny_backbone(vocab_size: int = 400, kv_heads: int = 2) -> LlamaBackbone:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=256,
+    )
+    backbone = LlamaBackbone(config)
+    for parameter in backbone.parameters():
+        if parameter.dim() >= 2:  # wide, so that a wrong mask or position changes vectors visibly
+            torch.nn.init.normal_(parameter, std=0.2)
+    return backbone
+
+
+def tiny_model(k: int = 3, kv_heads: int = 2) -> LbrModel:
+    backbone = tiny_backbone(kv_heads=kv_heads)
+    torch.manual_seed(1)
+    return LbrModel(backbone, n_compression_tokens=k).eval()
