@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,6 +39,8 @@ SCAN_BYTES = 64_000_000
 DELETE_ROWS = 5_000
 COMPACT_FRAGMENTS = 32
 """Small fragments above which the table is compacted; each costs a file handle in every scan."""
+YOUNGEST_REMOVED = timedelta(milliseconds=1)
+"""Versions younger than this stay: below it LanceDB reads 0, and warns."""
 SQL_TYPES = {"float": "double", "string": "string"}
 """What a column can be widened to."""
 
@@ -235,11 +238,15 @@ class ChunkStore:
         """Merge small fragments; remove versions older than `keep` (None: all but the latest)."""
         logger.info("compacting %d fragments of %s", self.fragments(), self._folder)
         stamps = {row["version"]: row["timestamp"] for row in self._table.list_versions()}
-        age = timedelta(milliseconds=1)  # below that LanceDB reads 0, and warns
+        age = YOUNGEST_REMOVED
         if keep is not None:
             age += datetime.now() - stamps[keep] + timedelta(seconds=1)
         # no other writer exists: files of commits that were cut off may go too
         self._table.optimize(cleanup_older_than=age, delete_unverified=True)
+        if keep is None:
+            # merging commits a version, and the one before it may have been too young to go
+            time.sleep(YOUNGEST_REMOVED.total_seconds())
+            self._table.optimize(cleanup_older_than=age, delete_unverified=True)
 
     def files(self) -> list[Path]:
         """The files of rows, deletions and versions; written once, never changed."""
