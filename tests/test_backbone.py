@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, Qwen3Config
+from transformers import BertConfig as TheirBertConfig
 from transformers import LlamaConfig as TheirConfig
 
+from lbr_search.encoder.attention import gather
 from lbr_search.encoder.backbone import (
     TransformersBackbone,
     load_backbone,
     save_backbone,
 )
 from lbr_search.encoder.batching import collate
+from lbr_search.encoder.bert import BertBackbone, BertConfig
 from lbr_search.encoder.checkpoint import LbrConfig, save_checkpoint
 from lbr_search.encoder.lbr import LbrEncoder
 from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
@@ -120,3 +123,82 @@ def test_eager_attention_is_refused():
     lm = AutoModelForCausalLM.from_config(OTHERS["qwen3"], attn_implementation="eager")
     with pytest.raises(EncoderError, match="eager"):
         TransformersBackbone(lm)
+
+
+def tiny_bert() -> BertBackbone:
+    torch.manual_seed(0)
+    backbone = BertBackbone(
+        BertConfig(
+            vocab_size=400,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=64,
+        )
+    )
+    for parameter in backbone.parameters():  # also biases: a forgotten one must show
+        torch.nn.init.normal_(parameter, std=0.2)
+    return backbone
+
+
+def test_our_bert_equals_the_causal_one_of_transformers(tmp_path: Path):
+    """Written by us and opened by transformers: the same logits, also under left padding."""
+    ours = tiny_bert()
+    save_backbone(ours, tmp_path, dtype=torch.float32, max_shard_bytes=2**40)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="sdpa").eval()
+    assert type(theirs).__name__ == "BertLMHeadModel"
+    batch = collate(TEXTS, n_compression_tokens=0, padding_side="left")
+    with torch.inference_mode():
+        states = ours.states(
+            ours.embedding(batch.input_ids),
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
+        )
+        logits = ours.logits(states)
+        expected = theirs(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
+        ).logits
+    is_text = batch.text_mask
+    torch.testing.assert_close(logits[is_text], expected[is_text], atol=2e-5, rtol=0)
+
+
+def test_a_causal_bert_of_transformers_opens_as_ours(tmp_path: Path):
+    """The other way round, and the last layer at a few places equals the whole pass there."""
+    values = tiny_bert().config.to_transformers()
+    del values["architectures"]
+    theirs = AutoModelForCausalLM.from_config(
+        TheirBertConfig(**values), attn_implementation="sdpa"
+    ).eval()
+    theirs.save_pretrained(tmp_path)
+    ours = load_backbone(str(tmp_path), dtype=torch.float32)
+    assert isinstance(ours, BertBackbone)
+    ids = torch.tensor([[5, 9, 30, 31, 7], [8, 6, 4, 9, 9]])
+    places = torch.tensor([[1, 4], [0, 3]])
+    with torch.inference_mode():
+        states = ours.states(ours.embedding(ids))
+        torch.testing.assert_close(
+            ours.logits(states), theirs(input_ids=ids).logits, atol=2e-5, rtol=0
+        )
+        some = ours.states(ours.embedding(ids), at=places)
+    torch.testing.assert_close(some, gather(states, places), atol=1e-5, rtol=0)
+
+
+def test_a_text_longer_than_the_positions_is_refused():
+    """Learned positions end somewhere; the error says where."""
+    ours = tiny_bert()
+    with pytest.raises(EncoderError, match=r"70 places.*64 positions"):
+        ours.states(torch.zeros(1, 70, 32))
+
+
+def test_a_backbone_that_is_not_causal_is_refused(tmp_path: Path):
+    """A bidirectional BERT loads as a causal LM in transformers; here it is found out."""
+    values = {**tiny_bert().config.to_transformers(), "is_decoder": False}
+    lm = AutoModelForCausalLM.from_config(TheirBertConfig(**values))
+    for parameter in lm.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    lm.save_pretrained(tmp_path)
+    with pytest.raises(EncoderError, match="not causal"):
+        load_backbone(str(tmp_path), dtype=torch.float32)

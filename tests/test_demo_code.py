@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lbr_search.corpus import demo
-from lbr_search.corpus.demo import first_sentence
+from lbr_search.corpus.docstrings import MIN_QUERY_WORDS, first_sentence
 from lbr_search.corpus.suite import Suite, load_suite
 from lbr_search.errors import CorpusError
 
@@ -55,7 +55,7 @@ def test_no_document_holds_the_query_it_answers(shipped):
     assert len(documents) == shipped["test"].n_documents
     for suite in shipped.values():
         for query in suite.queries:
-            assert len(query.text.split()) >= demo.MIN_QUERY_WORDS
+            assert len(query.text.split()) >= MIN_QUERY_WORDS
             relevant = suite.qrels[query.query_id]
             assert relevant
             for doc_id in relevant:

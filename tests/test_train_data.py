@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 
 from lbr_search.errors import CorpusError
-from lbr_search.train.data import (
-    TrainingData,
-    load_data,
-    read_pairs,
-    stage1_batch,
-    stage2_batch,
-)
+from lbr_search.train.batches import stage1_batch, stage2_batch
+from lbr_search.train.data import TrainingData, load_data, read_pairs
 from lbr_search.train.evaluate import DevSet, dev_sets, ndcg_at_10
 from lbr_search.train.mining import mine_hard_negatives
 from lbr_search.train.recipe import DataConfig, Stage1Config, Stage2Config

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, TextIO, cast
 
 from lbr_search.errors import CorpusError
 
@@ -81,6 +81,28 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     with open_bytes(path) as stream:
         for number, line in enumerate(stream, start=1):
             yield number, line.removeprefix(_BOM) if number == 1 else line
+
+
+def open_writer(path: Path) -> TextIO:
+    """Open `path` for writing UTF-8 text, packed as its suffix says.
+
+    Raises:
+        CorpusError: the file cannot be made.
+    """
+    try:
+        if path.suffix.lower() == ".gz":
+            return cast(TextIO, gzip.open(path, "wt", encoding="utf-8"))
+        if path.suffix.lower() == ".xz":
+            return cast(TextIO, lzma.open(path, "wt", encoding="utf-8"))
+        if path.suffix.lower() == ".zst":
+            import zstandard
+
+            return cast(TextIO, zstandard.open(path, "wt", encoding="utf-8"))
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise CorpusError(
+            f"{path} cannot be written: {error.strerror}.", f"check it with ls -ld {path.parent}"
+        ) from error
 
 
 class _ZstdDamagedError(Exception):

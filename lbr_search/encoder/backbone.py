@@ -1,20 +1,31 @@
-"""The causal LM under an LBR model: our plain Llama, or anything that transformers loads."""
+"""The causal LM under an LBR model: our plain Llama or BERT, or any that transformers loads."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig, gather
+from lbr_search.encoder.attention import gather
+from lbr_search.encoder.bert import BertBackbone, BertConfig
+from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
 from lbr_search.errors import EncoderError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+Ours = TypeVar("Ours", LlamaBackbone, BertBackbone)
+Config = TypeVar("Config", LlamaConfig, BertConfig)
+TIED_WEIGHTS = {
+    "lm_head.weight",
+    "cls.predictions.decoder.weight",
+    "cls.predictions.decoder.bias",
+}
+"""Output layers that share the tensor of an embedding, or of their own bias."""
 MASK_SAFE_ATTENTION = ("sdpa", "flash_attention_2", "flash_attention_3")
 """A boolean 4-D mask under eager attention is added to the scores as 1.0 and leaks."""
 
@@ -74,33 +85,53 @@ class TransformersBackbone(nn.Module):
         return logits
 
 
-Backbone = LlamaBackbone | TransformersBackbone
+Backbone = LlamaBackbone | BertBackbone | TransformersBackbone
 
 
 def load_backbone(name_or_folder: str, *, dtype: torch.dtype) -> Backbone:
-    """Open a causal LM: a Llama folder by ourselves, anything else by transformers.
+    """Open a causal LM: a plain Llama or BERT by ourselves, anything else by transformers.
 
     Args:
         name_or_folder: a folder in the layout of transformers, or a name on its hub.
         dtype: of the weights.
 
     Raises:
+        EncoderError: the model is not causal.
         OSError, ValueError, RuntimeError: the folder is damaged (callers say which it was).
     """
     path = Path(name_or_folder) / "config.json"
     if path.is_file():
-        config = LlamaConfig.from_transformers(json.loads(path.read_text("utf-8")))
-        if config is not None:
-            return _read_llama(config, path.parent, dtype)
+        values = json.loads(path.read_text("utf-8"))
+        if (llama := LlamaConfig.from_transformers(values)) is not None:
+            return _read_weights(LlamaBackbone, llama, path.parent, dtype)
+        if (bert := BertConfig.from_transformers(values)) is not None:
+            return _read_weights(BertBackbone, bert, path.parent, dtype)
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # transformers draws one for what takes milliseconds
-    return TransformersBackbone(
+    backbone = TransformersBackbone(
         AutoModelForCausalLM.from_pretrained(
             name_or_folder, attn_implementation="sdpa", dtype=dtype
         )
     )
+    _check_causal(backbone, name_or_folder)
+    return backbone
+
+
+@torch.inference_mode()
+def _check_causal(backbone: TransformersBackbone, name: str) -> None:
+    """Change the last of three tokens: in a causal model the two before cannot tell."""
+    ids = torch.tensor([[1, 2, 3], [1, 2, 4]], device=backbone.embedding.weight.device)
+    states = backbone.eval().states(backbone.embedding(ids))[:, :2].float()
+    difference = float((states[0] - states[1]).abs().max())
+    if difference > 1e-3 * float(states.abs().max()):
+        raise EncoderError(
+            f"{name} is not causal: a later token changes the state of an earlier one "
+            f"(by {difference:.2g}).",
+            "use a causal LM, or begin one with a BERT encoder's weights: "
+            "[model] from_encoder = NAME in the recipe",
+        )
 
 
 def save_backbone(
@@ -158,15 +189,18 @@ def read_tokenizer(name_or_folder: str) -> Tokenizer:
     return tokenizer
 
 
-def _read_llama(config: LlamaConfig, folder: Path, dtype: torch.dtype) -> LlamaBackbone:
+def _read_weights(
+    network: Callable[[Config], Ours], config: Config, folder: Path, dtype: torch.dtype
+) -> Ours:
     from safetensors.torch import load_file
 
     with torch.device("meta"):  # no time spent on random weights
-        backbone = LlamaBackbone(config)
+        backbone = network(config)
     weights: dict[str, Tensor] = {}
     for path in sorted(folder.glob("model*.safetensors")):
         weights |= {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
-    if config.tie_word_embeddings:
-        weights.pop("lm_head.weight", None)  # some writers store the tied weight twice
+    own = {name for name, _ in backbone.named_parameters()}
+    for tied in TIED_WEIGHTS - own:
+        weights.pop(tied, None)  # some writers store a tied weight twice
     backbone.load_state_dict(weights, assign=True)
     return backbone

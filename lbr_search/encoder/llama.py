@@ -14,6 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lbr_search.encoder.attention import (
+    attend,
+    gather,
+    split_heads,
+    visible_from,
+    visible_keys,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class LlamaConfig:
@@ -130,7 +138,7 @@ class LlamaBackbone(nn.Module):
             (B, S, D), or (B, k, D) with `at`.
         """
         n_places = embedded.shape[1]
-        mask = None if attention_mask is None else _visible(attention_mask)
+        mask = None if attention_mask is None else visible_keys(attention_mask)
         places = torch.arange(n_places, device=embedded.device)
         rope = _rope(self.config, places if position_ids is None else position_ids, embedded)
         states = embedded
@@ -138,8 +146,7 @@ class LlamaBackbone(nn.Module):
             states = layer(states, rope, mask)
         last = self.model.layers[-1]
         if at is not None and mask is None:
-            visible = places[None, None, None, :] <= at[:, None, :, None]  # (B, 1, k, S)
-            return self._normed(last(states, rope, visible, at))
+            return self._normed(last(states, rope, visible_from(at, n_places), at))
         states = self._normed(last(states, rope, mask))
         return states if at is None else gather(states, at)
 
@@ -231,21 +238,12 @@ class _Attention(nn.Module):
         else:  # rotary tables hold one row a place
             query = self._heads(self.q_proj(gather(normed, at)))
             query = _rotate(query, cos[0, 0][at][:, None], sin[0, 0][at][:, None])
-        mixed = functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            is_causal=mask is None,
-            enable_gqa=self._is_grouped,
-        )
-        output: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))  # (B, H, S, d) -> (B, S, D)
+        mixed = attend(query, key, value, mask, is_grouped=self._is_grouped)
+        output: Tensor = self.o_proj(mixed)
         return output
 
     def _heads(self, projected: Tensor) -> Tensor:
-        """(B, S, H * d) -> (B, H, S, d)."""
-        n_rows, n_places, _ = projected.shape
-        return projected.view(n_rows, n_places, -1, self._head_dim).transpose(1, 2)
+        return split_heads(projected, self._head_dim)
 
 
 class _FeedForward(nn.Module):
@@ -259,11 +257,6 @@ class _FeedForward(nn.Module):
         gated = functional.silu(self.gate_proj(states)) * self.up_proj(states)
         output: Tensor = self.down_proj(gated)
         return output
-
-
-def gather(states: Tensor, places: Tensor) -> Tensor:
-    """States at given places: (B, S, D), (B, k) -> (B, k, D)."""
-    return states.gather(1, places[:, :, None].expand(-1, -1, states.shape[-1]))
 
 
 def _rope(config: LlamaConfig, places: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -281,14 +274,3 @@ def _rope(config: LlamaConfig, places: Tensor, like: Tensor) -> tuple[Tensor, Te
 def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     left, right = heads.chunk(2, dim=-1)
     return heads * cos + torch.cat([-right, left], dim=-1) * sin
-
-
-def _visible(mask: Tensor) -> Tensor:
-    """(B, S) of 0 and 1 -> which keys each place may see, (B, 1, S, S) bool; 4-D as it is."""
-    if mask.dim() == 4:
-        return mask
-    n_places = mask.shape[1]
-    causal = torch.ones(n_places, n_places, dtype=torch.bool, device=mask.device).tril()
-    itself = torch.eye(n_places, dtype=torch.bool, device=mask.device)
-    # padding sees itself: a row that sees nothing would be NaN, and NaN times 0 is NaN
-    return (causal & mask[:, None, None, :].bool()) | itself

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lbr_search.encoder.attention import gather
 from lbr_search.encoder.backbone import Backbone
 from lbr_search.encoder.batching import TokenBatch
-from lbr_search.encoder.llama import gather
 from lbr_search.errors import EncoderError
 
 

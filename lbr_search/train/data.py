@@ -1,26 +1,25 @@
-"""Sources -> token tables -> batches.
-
-A batch is a pure function of (data, settings, seed, step), so a resumed run sees what an
-uninterrupted one would have seen.
-"""
+"""Training sources -> token tables, cached; what test suites hold and what repeats is left out."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lbr_search.config import fingerprint
 from lbr_search.corpus.compressed import read_lines
-from lbr_search.encoder.batching import TokenBatch, collate, prompt_token_ids
+from lbr_search.corpus.suite import discover_suites, load_suite
+from lbr_search.encoder.batching import prompt_token_ids
 from lbr_search.errors import CorpusError
-from lbr_search.train.recipe import DataConfig, Stage1Config, Stage2Config
+from lbr_search.train.overlap import HeldOut, held_out_of
+from lbr_search.train.recipe import DataConfig
 from lbr_search.train.tokens import (
     TokenTable,
     load_tables,
@@ -33,7 +32,7 @@ from lbr_search.types import passage_text
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Source = TypeVar("Source", "TextSource", "PairSource")
+Tables = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +79,7 @@ class TrainingData:
     n_compression_tokens: int
     vocab_size: int
     counts: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Stage1Batch:
-    """Texts x, with places for the compression tokens, and targets y."""
-
-    text: TokenBatch
-    target: TokenBatch
-
-
-@dataclass(frozen=True, slots=True)
-class Stage2Batch:
-    """B queries, B * G passages (the positive first), and what must not be a negative.
-
-    Attributes:
-        excluded: (B, B * G) bool, true = shares a key with the query's own pair.
-        target: the queries as targets of `NLL(q | Z(d))`, without prompt.
-    """
-
-    queries: TokenBatch
-    passages: TokenBatch
-    excluded: NDArray[np.bool_]
-    target: TokenBatch
+    """Source -> what was read of it, and what was left out."""
 
 
 def read_text(path: Path) -> Iterator[str]:
@@ -115,12 +92,32 @@ def read_pairs(path: Path) -> Iterator[tuple[str, str, str]]:
     """(query, passage, group) of each line; a title that repeats the query is left out.
 
     Without that, name -> "name definition" would teach nothing but copying.
+
+    Args:
+        path: a JSON-lines file of ``query, title, positive, group``, or a BEIR folder, of which
+            the train split is read; its group is the document.
     """
+    if path.is_dir():
+        yield from _suite_pairs(path)
+        return
     for _, record in _records(path, ("query", "positive")):
         title = record.get("title", "")
         is_copy = title.strip().lower() == record["query"].strip().lower()
         passage = passage_text("" if is_copy else title, record["positive"])
         yield record["query"], passage, record.get("group", "")
+
+
+def _suite_pairs(folder: Path) -> Iterator[tuple[str, str, str]]:
+    suite = load_suite(folder, split="train", home=folder)
+    queries = {query.query_id: query.text for query in suite.queries}
+    asked: dict[str, list[str]] = {}
+    for query_id, grades in suite.qrels.items():
+        for doc_id, grade in grades.items():
+            if grade > 0:
+                asked.setdefault(doc_id, []).append(queries[query_id])
+    for document in suite.documents():
+        for query in asked.get(document.doc_id, []):
+            yield query, passage_text(document.title, document.text), document.doc_id
 
 
 def tokenizer_texts(config: DataConfig, folder: Path) -> Iterator[str]:
@@ -156,23 +153,26 @@ def load_data(
         CorpusError: a source is missing or a line of it is broken.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    vocabulary = fingerprint({"tokenizer": tokenizer.to_str()})
+    reading = _Reading(config, folder, tokenizer, cache)
     text, pairs, counts = [], [], {}
     for name, weight in config.text.items():
-        path = _source_path(folder, name)
-        tables = _cached(cache, path, config, vocabulary, _text_tables, tokenizer)
+        tables = reading.tables(name, _text_tables)
         source = TextSource(name, weight, TokenTable(tables["ids"], tables["offsets"]))
         text.append(source)
-        counts[name] = {"documents": len(source.texts), "tokens": len(source.texts.ids)}
+        counts[name] = {
+            "documents": len(source.texts),
+            "held_out": int(tables["n_held_out"][0]),
+            "tokens": len(source.texts.ids),
+        }
     for name, weight in config.pairs.items():
-        path = _source_path(folder, name)
-        tables = _cached(cache, path, config, vocabulary, _pair_tables, tokenizer)
+        tables = reading.tables(name, _pair_tables)
         pair_source = _pair_source(name, weight, tables)
         pairs.append(pair_source)
         counts[name] = {
             "train": len(pair_source.train),
             "dev": len(pair_source.dev),
             "duplicates_dropped": int(tables["n_duplicates"][0]),
+            "held_out": int(tables["n_held_out"][0]),
             "tokens": len(pair_source.queries.ids) + len(pair_source.passages.ids),
         }
     query_prompt, passage_prompt = (prompt_token_ids(tokenizer, prompt) for prompt in prompts)
@@ -187,118 +187,7 @@ def load_data(
     )
 
 
-def stage1_batch(data: TrainingData, config: Stage1Config, *, seed: int, step: int) -> Stage1Batch:
-    """Texts x and what follows them (or themselves, or a query that they answer) as y.
-
-    All x of a batch have nearly one length, so that little is spent on padding.
-    """
-    rng = np.random.default_rng([seed, 1, step])
-    if not data.text or config.pair_share > rng.random():
-        samples = _pair_samples(data, config, rng)
-    else:
-        samples = _text_samples(data, config, rng)
-    texts = [data.passage_prompt + text for text, _ in samples]
-    return Stage1Batch(
-        collate(texts, n_compression_tokens=data.n_compression_tokens),
-        collate([target for _, target in samples], n_compression_tokens=0),
-    )
-
-
-def stage2_batch(
-    data: TrainingData,
-    config: Stage2Config,
-    *,
-    seed: int,
-    step: int,
-    negatives: dict[str, NDArray[np.int64]] | None = None,
-) -> Stage2Batch:
-    """Pairs of one source and of similar length: each passage is a hard negative of the others.
-
-    Args:
-        data: sources.
-        config: batch size and limits.
-        seed: of the run.
-        step: number of the batch.
-        negatives: source name -> (N, n) mined rows of each pair, -1 = none.
-    """
-    rng = np.random.default_rng([seed, 2, step])
-    source = _pick(data.pairs, rng)
-    n = min(config.batch_size, len(source.train))
-    rows = _similar_length(source, rng, n)
-    passage_rows = rows[:, None]
-    if negatives is not None and config.hard_negatives:
-        mined = negatives[source.name][rows][:, : config.hard_negatives]
-        # a query with too few mined passages takes other pairs' passages in their place
-        filler = rng.choice(source.train, size=mined.shape)
-        passage_rows = np.concatenate([passage_rows, np.where(mined < 0, filler, mined)], axis=1)
-    passage_rows = passage_rows.reshape(-1)
-    keys, other = source.keys[rows], source.keys[passage_rows]
-    excluded = (keys[:, None, :] == other[None, :, :]).any(axis=2)
-    queries = [source.queries.row(int(row), limit=config.query_tokens) for row in rows]
-    passages = [source.passages.row(int(row), limit=config.passage_tokens) for row in passage_rows]
-    k = data.n_compression_tokens
-    return Stage2Batch(
-        collate([data.query_prompt + ids for ids in queries], n_compression_tokens=k),
-        collate([data.passage_prompt + ids for ids in passages], n_compression_tokens=k),
-        excluded,
-        collate(queries, n_compression_tokens=0),
-    )
-
-
-def _text_samples(
-    data: TrainingData, config: Stage1Config, rng: np.random.Generator
-) -> list[tuple[list[int], list[int]]]:
-    length = int(rng.integers(config.min_text_tokens, config.max_text_tokens + 1))
-    samples = []
-    for _ in range(max(1, config.batch_tokens // (length + config.target_tokens))):
-        table = _pick(data.text, rng).texts
-        # documents in proportion to their tokens: a long one has more to teach
-        place = int(rng.integers(len(table.ids)))
-        row = int(np.searchsorted(table.offsets, place, side="right")) - 1
-        start, stop = int(table.offsets[row]), int(table.offsets[row + 1])
-        size = min(length, max(1, (stop - start) * 2 // 3))  # short documents leave a third for y
-        start += int(rng.integers(0, max(1, stop - start - size - config.target_tokens + 1)))
-        text = table.ids[start : start + size]
-        follows = table.ids[start + size : min(stop, start + size + config.target_tokens)]
-        if len(follows) == 0 or rng.random() < config.reconstruction_share:
-            follows = text[: config.target_tokens]
-        samples.append((text.tolist(), follows.tolist()))
-    return samples
-
-
-def _pair_samples(
-    data: TrainingData, config: Stage1Config, rng: np.random.Generator
-) -> list[tuple[list[int], list[int]]]:
-    source = _pick(data.pairs, rng)
-    candidates = rng.choice(source.train, size=min(256, len(source.train)), replace=False)
-    lengths = np.minimum(source.passages.lengths[candidates], config.max_text_tokens)
-    order = candidates[np.argsort(lengths, kind="stable")]
-    first = int(rng.integers(len(order)))
-    samples: list[tuple[list[int], list[int]]] = []
-    width = 0
-    for row in np.roll(order, -first):
-        text = source.passages.row(int(row), limit=config.max_text_tokens)
-        width = max(width, len(text) + config.target_tokens // 2)
-        if samples and width * (len(samples) + 1) > config.batch_tokens:
-            break
-        samples.append((text, source.queries.row(int(row), limit=config.target_tokens)))
-    return samples
-
-
-def _similar_length(source: PairSource, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
-    """`n` training rows whose passages are of similar length, drawn from four times as many."""
-    candidates = rng.choice(source.train, size=min(4 * n, len(source.train)), replace=False)
-    order = candidates[np.argsort(source.passages.lengths[candidates], kind="stable")]
-    first = int(rng.integers(len(order) - n + 1))
-    return np.asarray(order[first : first + n], dtype=np.int64)
-
-
-def _pick(sources: list[Source], rng: np.random.Generator) -> Source:
-    weights = np.array([source.weight for source in sources])
-    return sources[int(rng.choice(len(sources), p=weights / weights.sum()))]
-
-
-def _pair_source(name: str, weight: float, tables: dict[str, Any]) -> PairSource:
+def _pair_source(name: str, weight: float, tables: Tables) -> PairSource:
     return PairSource(
         name,
         weight,
@@ -310,17 +199,83 @@ def _pair_source(name: str, weight: float, tables: dict[str, Any]) -> PairSource
     )
 
 
-def _text_tables(path: Path, config: DataConfig, tokenizer: Tokenizer) -> dict[str, NDArray[Any]]:
-    table = token_table(tokenizer, list(take_chars(read_text(path), config.max_text_chars)))
-    return {"ids": table.ids, "offsets": table.offsets}
+class _Reading:
+    """Sources as token tables: read from the cache, or made and put there.
+
+    Args:
+        config: what is read of each source.
+        folder: what their names are relative to.
+        tokenizer: of the model.
+        cache: folder of the tables.
+    """
+
+    def __init__(self, config: DataConfig, folder: Path, tokenizer: Tokenizer, cache: Path) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self._folder = folder
+        self._cache = cache
+        self._suites = _held_out_suites(folder, config.held_out)
+        self._identity = {
+            "limits": [config.max_text_chars, config.dev_pairs, config.seed],
+            "tokenizer": fingerprint({"tokenizer": tokenizer.to_str()}),
+            "held_out": [
+                [str(file), file.stat().st_size]
+                for suite in self._suites
+                for file in sorted(suite.rglob("*.*"))
+            ],
+        }
+
+    @cached_property
+    def held_out(self) -> HeldOut:
+        """Made when a source has to be read, and not before: it takes seconds."""
+        return held_out_of(self._suites)
+
+    def tables(self, name: str, make: Callable[[Path, _Reading], Tables]) -> Tables:
+        """Tables of one source, remade when the file, the limits or the tokenizer differ."""
+        path = _source_path(self._folder, name)
+        parts = sorted(path.rglob("*.*")) if path.is_dir() else [path]
+        file = [[str(part.resolve()), part.stat().st_size] for part in parts]
+        identity = fingerprint({**self._identity, "file": file, "kind": make.__name__})
+        target = self._cache / f"{path.name.split('.')[0]}-{identity[:16]}.safetensors"
+        if not target.is_file():
+            save_tables(make(path, self), target)
+        return load_tables(target)
 
 
-def _pair_tables(path: Path, config: DataConfig, tokenizer: Tokenizer) -> dict[str, NDArray[Any]]:
-    kept: dict[tuple[str, str], str] = {}
+def _held_out_suites(folder: Path, name: str) -> list[Path]:
+    if not name:
+        return []
+    if not (folder / name).is_dir():
+        raise CorpusError(
+            f"the held-out suites {name!r} are not under {folder}.",
+            "give the folder that holds them with --data DIR, or --set data.held_out=FOLDER",
+        )
+    return discover_suites(folder / name)
+
+
+def _text_tables(path: Path, reading: _Reading) -> Tables:
+    texts = list(take_chars(read_text(path), reading.config.max_text_chars))
+    kept = [text for text in texts if not reading.held_out.overlaps(text)]
+    table = token_table(reading.tokenizer, kept)
+    return {
+        "ids": table.ids,
+        "offsets": table.offsets,
+        "n_held_out": np.array([len(texts) - len(kept)]),
+    }
+
+
+def _pair_tables(path: Path, reading: _Reading) -> Tables:
+    config, tokenizer = reading.config, reading.tokenizer
+    unique: dict[tuple[str, str], str] = {}
     n_read = 0
     for query, passage, group in read_pairs(path):
         n_read += 1
-        kept.setdefault((query, passage), group)
+        unique.setdefault((query, passage), group)
+    kept = {
+        (query, passage): group
+        for (query, passage), group in unique.items()
+        if not reading.held_out.overlaps(query) and not reading.held_out.overlaps(passage)
+    }
     queries = token_table(tokenizer, [query for query, _ in kept])
     passages = token_table(tokenizer, [passage for _, passage in kept])
     keys = np.array(
@@ -340,7 +295,8 @@ def _pair_tables(path: Path, config: DataConfig, tokenizer: Tokenizer) -> dict[s
         "keys": keys,
         "train": np.flatnonzero(has_tokens & ~is_dev),
         "dev": np.flatnonzero(is_dev),
-        "n_duplicates": np.array([n_read - len(kept)]),
+        "n_duplicates": np.array([n_read - len(unique)]),
+        "n_held_out": np.array([len(unique) - len(kept)]),
     }
 
 
@@ -358,31 +314,9 @@ def _key(kind: str, text: str) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-def _cached(
-    cache: Path,
-    path: Path,
-    config: DataConfig,
-    vocabulary: str,
-    make: Any,  # noqa: ANN401 - _text_tables or _pair_tables
-    tokenizer: Tokenizer,
-) -> dict[str, Any]:
-    """Tables of one source, remade when the file, the limits or the tokenizer differ."""
-    stat = path.stat()
-    identity = {
-        "file": [str(path.resolve()), stat.st_size, stat.st_mtime_ns],
-        "limits": [config.max_text_chars, config.dev_pairs, config.seed],
-        "tokenizer": vocabulary,
-        "kind": make.__name__,
-    }
-    target = cache / f"{path.name.split('.')[0]}-{fingerprint(identity)[:16]}.safetensors"
-    if not target.is_file():
-        save_tables(make(path, config, tokenizer), target)
-    return load_tables(target)
-
-
 def _source_path(folder: Path, name: str) -> Path:
     path = folder / name
-    if not path.is_file():
+    if not path.exists():
         raise CorpusError(
             f"training data {name!r} is not under {folder}.",
             "give the folder that holds it with --data DIR, or edit [data] of the recipe",

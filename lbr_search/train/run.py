@@ -20,17 +20,15 @@ from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
 from lbr_search.encoder.memory import keep_freed_memory
 from lbr_search.encoder.model import LbrModel
 from lbr_search.errors import ConfigError, TrainingError
-from lbr_search.train.backbone import start_as_bag_of_words
-from lbr_search.train.card import write_card
-from lbr_search.train.data import (
-    Stage1Batch,
-    Stage2Batch,
-    TrainingData,
-    load_data,
-    stage1_batch,
-    stage2_batch,
-    tokenizer_texts,
+from lbr_search.train.backbone import (
+    causal_from_encoder,
+    start_as_bag_of_words,
+    start_compression_at,
 )
+from lbr_search.train.batches import Stage1Batch, Stage2Batch, stage1_batch, stage2_batch
+from lbr_search.train.card import write_card
+from lbr_search.train.data import TrainingData, load_data, tokenizer_texts
+from lbr_search.train.distill import Teachers
 from lbr_search.train.evaluate import DevSet, dev_sets, evaluate
 from lbr_search.train.loop import Batch, FitReport, Objective, Step, fit
 from lbr_search.train.mining import mine_hard_negatives
@@ -121,15 +119,22 @@ class _Run:
             model = LbrModel(
                 _backbone(shape, self.tokenizer), n_compression_tokens=shape.n_compression_tokens
             )
-            if not shape.backbone:
+            if shape.compression_token:
+                start_compression_at(model, self.tokenizer, shape.compression_token)
+            elif not shape.backbone:
                 model.compression.data.mul_(shape.compression_scale)
             self._save(model, "untrained", base)
         model, _, _ = load_checkpoint(base, dtype=torch.float32)
         config, seed = self.recipe.stage1, self.recipe.data.seed
+        teachers = self._teachers(config.distill)
 
         def batch(step: int) -> Stage1Batch:
             made = stage1_batch(self.data, config, seed=seed, step=step)
-            return Stage1Batch(made.text.to(_device()), made.target.to(_device()))
+            if config.distill:
+                n_prompt = len(self.data.passage_prompt)
+                taught = teachers.of_passages(made.text, n_prompt=n_prompt)
+                made = replace(made, taught=taught)
+            return made.to(_device())
 
         def loss(examples: Stage1Batch, step: int) -> dict[str, torch.Tensor]:
             return stage1_loss(model, examples, config, seed=seed + step)
@@ -146,6 +151,7 @@ class _Run:
             )
         model, _, _ = load_checkpoint(learnt, dtype=torch.float32)
         config, seed = self.recipe.stage2, self.recipe.data.seed
+        teachers = self._teachers(config.distill)
         negatives = None
         if config.hard_negatives:
             negatives = mine_hard_negatives(
@@ -154,18 +160,22 @@ class _Run:
 
         def batch(step: int) -> Stage2Batch:
             made = stage2_batch(self.data, config, seed=seed, step=step, negatives=negatives)
-            return replace(
-                made,
-                queries=made.queries.to(_device()),
-                passages=made.passages.to(_device()),
-                target=made.target.to(_device()),
-            )
+            if config.distill:
+                queries = teachers.of_queries(made.queries, n_prompt=len(self.data.query_prompt))
+                n_prompt = len(self.data.passage_prompt)
+                passages = teachers.of_passages(made.passages, n_prompt=n_prompt)
+                both = zip(queries, passages, strict=True)
+                made = replace(made, taught=tuple(torch.cat(parts) for parts in both))
+            return made.to(_device())
 
         def loss(examples: Stage2Batch, step: int) -> dict[str, torch.Tensor]:
             is_warm = step >= self.recipe.stage2_loop.warmup_steps
             return stage2_loss(model, examples, config, is_warm=is_warm)
 
         return self._fit("stage2", model, batch, loss, by="dev_ndcg@10")
+
+    def _teachers(self, weight: float) -> Teachers:
+        return Teachers(self.recipe.distill.teachers if weight else (), self.tokenizer)
 
     def _fit(
         self,
@@ -226,9 +236,11 @@ class _Run:
 
 
 def _backbone(shape: ModelConfig, tokenizer: Tokenizer) -> Backbone:
-    """A pretrained causal LM, or a small Llama that starts as a bag of words."""
+    """A pretrained causal LM, an encoder made causal, or a Llama that starts as a bag of words."""
     if shape.backbone:
         return load_backbone(shape.backbone, dtype=torch.float32)
+    if shape.from_encoder:
+        return causal_from_encoder(shape.from_encoder)[0]
     backbone = LlamaBackbone(
         LlamaConfig(
             vocab_size=tokenizer.get_vocab_size(),
@@ -250,6 +262,8 @@ def _tokenizer(recipe: Recipe, out: Path, data: Path) -> Tokenizer:
     """The backbone's own, or one trained on the data, kept in the run's folder."""
     if recipe.model.backbone:
         return read_tokenizer(recipe.model.backbone)
+    if recipe.model.from_encoder:
+        return read_tokenizer(str(causal_from_encoder(recipe.model.from_encoder)[1]))
     folder = out / "tokenizer"
     if not (folder / "tokenizer.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)

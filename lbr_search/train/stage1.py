@@ -1,6 +1,7 @@
 """Stage 1: information-bottleneck-constrained generative learning (learn).
 
-`L1 = NLL(y | Z) + lambda_lm * NLL(x)`. Source of the idea: arXiv:2601.11124; the formula is ours.
+`L1 = NLL(y | Z) + lambda_lm * NLL(x)`, and with teachers `+ distill * distance(e(x), teacher(x))`.
+Source of the idea: arXiv:2601.11124; the formula is ours.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import torch
 from torch import Tensor
 
 from lbr_search.encoder.batching import TokenBatch
-from lbr_search.encoder.model import LbrModel
-from lbr_search.train.data import Stage1Batch
+from lbr_search.encoder.model import LbrModel, embed
+from lbr_search.train.batches import Stage1Batch
+from lbr_search.train.losses import distillation
 from lbr_search.train.recipe import Stage1Config
+
+TEMPERATURE = 0.05
+"""Of the similarities of a teacher whose vectors have another size."""
 
 
 def stage1_loss(
@@ -27,7 +32,6 @@ def stage1_loss(
         config: weights of the terms.
         seed: decides which tokens are corrupted.
     """
-    device = batch.text.input_ids.device
     terms = {}
     if config.corruption:
         compressed, _ = model.compress(_corrupt(batch.text, model, config.corruption, seed))
@@ -40,8 +44,15 @@ def stage1_loss(
             terms["nll_x"] = model.text_nll(states, batch.text, every=config.lm_every)
     losses, mask = model.token_nll(compressed, batch.target)
     terms["nll_y"] = (losses * mask).sum() / mask.sum()
-    lm = terms.get("nll_x", torch.zeros((), device=device))
-    return {"loss": terms["nll_y"] + config.lambda_lm * lm, **terms}
+    loss = terms["nll_y"]
+    if config.lambda_lm:
+        loss = loss + config.lambda_lm * terms["nll_x"]
+    if config.distill:
+        vectors = embed(compressed)
+        parts = [distillation(vectors, one, temperature=TEMPERATURE) for one in batch.taught]
+        terms["distill"] = torch.stack(parts).mean()
+        loss = loss + config.distill * terms["distill"]
+    return {"loss": loss, **terms}
 
 
 def _corrupt(text: TokenBatch, model: LbrModel, share: float, seed: int) -> TokenBatch:

@@ -1,7 +1,7 @@
 """Stage 2: generative-refined contrastive learning on the compressed vectors (represent).
 
-`L2 = InfoNCE(e(q), e(d)) + gamma * NLL(q | Z(d))`. Source of the idea: arXiv:2601.11124; the
-formula is ours.
+`L2 = InfoNCE(e(q), e(d)) + gamma * NLL(q | Z(d))`, and with teachers
+`+ distill * distance(e, teacher)`. Source of the idea: arXiv:2601.11124; the formula is ours.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lbr_search.encoder.model import LbrModel, embed
-from lbr_search.train.data import Stage2Batch
-from lbr_search.train.losses import false_negatives, info_nce
+from lbr_search.train.batches import Stage2Batch
+from lbr_search.train.losses import distillation, false_negatives, info_nce
 from lbr_search.train.recipe import Stage2Config
 
 
@@ -38,10 +38,16 @@ def stage2_loss(
         is_mined = torch.arange(len(passages), device=queries.device) % n_passages > 0
         excluded = excluded | (likely & is_mined)
     contrastive = info_nce(queries, passages, temperature=config.temperature, excluded=excluded)
-    terms = {"info_nce": contrastive}
+    terms, loss = {"info_nce": contrastive}, contrastive
     if config.gamma:
         positives = passage_compressed[::n_passages]  # (B, k, D)
         losses, mask = model.token_nll(positives, batch.target)
         terms["nll_q"] = (losses * mask).sum() / mask.sum()
-        return {"loss": contrastive + config.gamma * terms["nll_q"], **terms}
-    return {"loss": contrastive, **terms}
+        loss = loss + config.gamma * terms["nll_q"]
+    if config.distill:
+        vectors = torch.cat([queries, passages])
+        temperature = config.temperature
+        parts = [distillation(vectors, one, temperature=temperature) for one in batch.taught]
+        terms["distill"] = torch.stack(parts).mean()
+        loss = loss + config.distill * terms["distill"]
+    return {"loss": loss, **terms}

@@ -1,0 +1,177 @@
+"""Token tables -> batches.
+
+A batch is a pure function of (data, settings, seed, step), so a resumed run sees what an
+uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lbr_search.encoder.batching import TokenBatch, collate
+from lbr_search.train.data import PairSource, TextSource, TrainingData
+from lbr_search.train.recipe import Stage1Config, Stage2Config
+
+Source = TypeVar("Source", TextSource, PairSource)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage1Batch:
+    """Texts x, with places for the compression tokens, and targets y.
+
+    Attributes:
+        taught: the teachers' vectors of x, (B, D') each; empty without teachers.
+    """
+
+    text: TokenBatch
+    target: TokenBatch
+    taught: tuple[Tensor, ...] = ()
+
+    def to(self, device: torch.device) -> Stage1Batch:
+        """The same batch on another device."""
+        taught = tuple(vectors.to(device) for vectors in self.taught)
+        return Stage1Batch(self.text.to(device), self.target.to(device), taught)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage2Batch:
+    """B queries, B * G passages (the positive first), and what must not be a negative.
+
+    Attributes:
+        excluded: (B, B * G) bool, true = shares a key with the query's own pair.
+        target: the queries as targets of `NLL(q | Z(d))`, without prompt.
+        taught: the teachers' vectors of queries and passages, (B + B * G, D') each.
+    """
+
+    queries: TokenBatch
+    passages: TokenBatch
+    excluded: NDArray[np.bool_]
+    target: TokenBatch
+    taught: tuple[Tensor, ...] = ()
+
+    def to(self, device: torch.device) -> Stage2Batch:
+        """The same batch on another device."""
+        return Stage2Batch(
+            self.queries.to(device),
+            self.passages.to(device),
+            self.excluded,
+            self.target.to(device),
+            tuple(vectors.to(device) for vectors in self.taught),
+        )
+
+
+def stage1_batch(data: TrainingData, config: Stage1Config, *, seed: int, step: int) -> Stage1Batch:
+    """Texts x and what follows them (or themselves, or a query that they answer) as y.
+
+    All x of a batch have nearly one length, so that little is spent on padding.
+    """
+    rng = np.random.default_rng([seed, 1, step])
+    if not data.text or config.pair_share > rng.random():
+        samples = _pair_samples(data, config, rng)
+    else:
+        samples = _text_samples(data, config, rng)
+    texts = [data.passage_prompt + text for text, _ in samples]
+    return Stage1Batch(
+        collate(texts, n_compression_tokens=data.n_compression_tokens),
+        collate([target for _, target in samples], n_compression_tokens=0),
+    )
+
+
+def stage2_batch(
+    data: TrainingData,
+    config: Stage2Config,
+    *,
+    seed: int,
+    step: int,
+    negatives: dict[str, NDArray[np.int64]] | None = None,
+) -> Stage2Batch:
+    """Pairs of one source and of similar length: each passage is a hard negative of the others.
+
+    Args:
+        data: sources.
+        config: batch size and limits.
+        seed: of the run.
+        step: number of the batch.
+        negatives: source name -> (N, n) mined rows of each pair, -1 = none.
+    """
+    rng = np.random.default_rng([seed, 2, step])
+    source = _pick(data.pairs, rng)
+    n = min(config.batch_size, len(source.train))
+    rows = _similar_length(source, rng, n)
+    passage_rows = rows[:, None]
+    if negatives is not None and config.hard_negatives:
+        mined = negatives[source.name][rows][:, : config.hard_negatives]
+        # a query with too few mined passages takes other pairs' passages in their place
+        filler = rng.choice(source.train, size=mined.shape)
+        passage_rows = np.concatenate([passage_rows, np.where(mined < 0, filler, mined)], axis=1)
+    passage_rows = passage_rows.reshape(-1)
+    keys, other = source.keys[rows], source.keys[passage_rows]
+    excluded = (keys[:, None, :] == other[None, :, :]).any(axis=2)
+    queries = [source.queries.row(int(row), limit=config.query_tokens) for row in rows]
+    passages = [source.passages.row(int(row), limit=config.passage_tokens) for row in passage_rows]
+    k = data.n_compression_tokens
+    return Stage2Batch(
+        collate([data.query_prompt + ids for ids in queries], n_compression_tokens=k),
+        collate([data.passage_prompt + ids for ids in passages], n_compression_tokens=k),
+        excluded,
+        collate(queries, n_compression_tokens=0),
+    )
+
+
+def _text_samples(
+    data: TrainingData, config: Stage1Config, rng: np.random.Generator
+) -> list[tuple[list[int], list[int]]]:
+    length = int(rng.integers(config.min_text_tokens, config.max_text_tokens + 1))
+    samples = []
+    for _ in range(max(1, config.batch_tokens // (length + config.target_tokens))):
+        table = _pick(data.text, rng).texts
+        # documents in proportion to their tokens: a long one has more to teach
+        place = int(rng.integers(len(table.ids)))
+        row = int(np.searchsorted(table.offsets, place, side="right")) - 1
+        start, stop = int(table.offsets[row]), int(table.offsets[row + 1])
+        size = min(length, max(1, (stop - start) * 2 // 3))  # short documents leave a third for y
+        start += int(rng.integers(0, max(1, stop - start - size - config.target_tokens + 1)))
+        text = table.ids[start : start + size]
+        follows = table.ids[start + size : min(stop, start + size + config.target_tokens)]
+        if len(follows) == 0 or rng.random() < config.reconstruction_share:
+            follows = text[: config.target_tokens]
+        samples.append((text.tolist(), follows.tolist()))
+    return samples
+
+
+def _pair_samples(
+    data: TrainingData, config: Stage1Config, rng: np.random.Generator
+) -> list[tuple[list[int], list[int]]]:
+    source = _pick(data.pairs, rng)
+    candidates = rng.choice(source.train, size=min(256, len(source.train)), replace=False)
+    lengths = np.minimum(source.passages.lengths[candidates], config.max_text_tokens)
+    order = candidates[np.argsort(lengths, kind="stable")]
+    first = int(rng.integers(len(order)))
+    samples: list[tuple[list[int], list[int]]] = []
+    width = 0
+    for row in np.roll(order, -first):
+        text = source.passages.row(int(row), limit=config.max_text_tokens)
+        width = max(width, len(text) + config.target_tokens // 2)
+        if samples and width * (len(samples) + 1) > config.batch_tokens:
+            break
+        samples.append((text, source.queries.row(int(row), limit=config.target_tokens)))
+    return samples
+
+
+def _similar_length(source: PairSource, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+    """`n` training rows whose passages are of similar length, drawn from four times as many."""
+    candidates = rng.choice(source.train, size=min(4 * n, len(source.train)), replace=False)
+    order = candidates[np.argsort(source.passages.lengths[candidates], kind="stable")]
+    first = int(rng.integers(len(order) - n + 1))
+    return np.asarray(order[first : first + n], dtype=np.int64)
+
+
+def _pick(sources: list[Source], rng: np.random.Generator) -> Source:
+    weights = np.array([source.weight for source in sources])
+    return sources[int(rng.choice(len(sources), p=weights / weights.sum()))]

@@ -1,0 +1,90 @@
+"""What of a training text stands in a test suite: runs of 13 words, or a whole short text.
+
+Source of the measure: 13-gram overlap as in Brown et al. 2020, arXiv:2005.14165, appendix C. Words
+are compared in lower case, without punctuation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbr_search.corpus.suite import load_suite, qrels_files
+
+N_WORDS = 13
+_WORD = re.compile(r"\w+")
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+"""Odd, so that multiplying by it loses nothing modulo 2**64."""
+
+
+class HeldOut:
+    """The queries of suites and the documents that answer them, as hashes of runs of words.
+
+    Args:
+        texts: what training must not see.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._words: dict[str, int] = {}
+        runs = [self._runs(text) for text in texts]
+        joined = np.concatenate(runs) if runs else np.zeros(0, dtype=np.uint64)
+        self._held_out: NDArray[np.uint64] = np.unique(joined)
+
+    def __len__(self) -> int:
+        """Different runs."""
+        return len(self._held_out)
+
+    def overlaps(self, text: str) -> bool:
+        """Whether a run of 13 words, or the whole of a shorter text, is held out."""
+        runs = self._runs(text)
+        if len(runs) == 0 or len(self._held_out) == 0:
+            return False
+        places = np.searchsorted(self._held_out, runs).clip(max=len(self._held_out) - 1)
+        return bool((self._held_out[places] == runs).any())
+
+    def _runs(self, text: str) -> NDArray[np.uint64]:
+        words = _WORD.findall(text.lower())
+        if not words:
+            return np.zeros(0, dtype=np.uint64)
+        codes = np.array([self._code(word) for word in words], dtype=np.uint64)
+        n = min(N_WORDS, len(codes))
+        runs = np.full(len(codes) - n + 1, n, dtype=np.uint64)  # a short text is no part of a run
+        for offset in range(n):
+            runs = (runs ^ codes[offset : offset + len(runs)]) * _FACTOR
+            runs ^= runs >> np.uint64(29)
+        return runs
+
+    def _code(self, word: str) -> int:
+        """A number for each word, the same in every process."""
+        code = self._words.get(word)
+        if code is None:
+            code = int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little")
+            self._words[word] = code
+        return code
+
+
+def held_out_of(suites: Iterable[Path]) -> HeldOut:
+    """All that the splits of some suites ask and answer, but for their train splits.
+
+    Args:
+        suites: BEIR folders.
+
+    Raises:
+        CorpusError: a file of a suite is broken.
+    """
+    texts: list[str] = []
+    for folder in suites:
+        for split in qrels_files(folder):
+            if split == "train":
+                continue
+            suite = load_suite(folder, split=split, home=folder)
+            judged = suite.qrels.values()
+            answers = {doc for grades in judged for doc, grade in grades.items() if grade > 0}
+            texts.extend(query.text for query in suite.queries)
+            texts.extend(doc.text for doc in suite.documents() if doc.doc_id in answers)
+    return HeldOut(texts)
