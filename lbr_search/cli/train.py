@@ -2,49 +2,70 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+train_app = typer.Typer(
+    help="Train an encoder in two stages: learn the domain, then represent it.",
+    epilog="Example: lbr-search train all lbr-mini-cpu --out runs/mine --data my-data",
+    no_args_is_help=True,
+)
 
-class Stage(StrEnum):
-    """What to train."""
+RecipeName = Annotated[
+    str, typer.Argument(help="TOML file, or the name of a shipped recipe.", metavar="RECIPE")
+]
+RunFolder = Annotated[
+    Path, typer.Option("--out", help="Folder for checkpoints; an unfinished run goes on.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="section.key=value; repeat for several.", metavar="KEY=VALUE"),
+]
+DataFolder = Annotated[
+    Path, typer.Option("--data", help="Folder that the recipe's data paths start from.")
+]
 
-    STAGE1 = "stage1"
-    STAGE2 = "stage2"
-    ALL = "all"
 
-
-def train(
-    stage: Annotated[Stage, typer.Argument(help="Learn (stage1), represent (stage2), or both.")],
-    recipe: Annotated[
-        str, typer.Argument(help="TOML file, or the name of a shipped recipe.", metavar="RECIPE")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints; an unfinished run goes on.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="section.key=value; repeat for several.", metavar="KEY=VALUE"),
-    ] = None,
-    data: Annotated[
-        Path, typer.Option(help="Folder that the recipe's data paths start from.")
-    ] = Path(),
+@train_app.command(epilog="Example: lbr-search train stage1 lbr-mini-cpu --out runs/mine")
+def stage1(
+    recipe: RecipeName, out: RunFolder, overrides: Overrides = None, data: DataFolder = Path()
 ) -> None:
-    """Train an encoder in two stages: learn the domain, then represent it."""
+    """Learn: read the domain's text through the compression tokens."""
+    _train("stage1", recipe, out, overrides, data)
+
+
+@train_app.command(epilog="Example: lbr-search train stage2 lbr-mini-cpu --out runs/mine")
+def stage2(
+    recipe: RecipeName, out: RunFolder, overrides: Overrides = None, data: DataFolder = Path()
+) -> None:
+    """Represent: contrastive training, from what stage 1 left in the same folder."""
+    _train("stage2", recipe, out, overrides, data)
+
+
+@train_app.command(
+    "all", epilog="Example: lbr-search train all lbr-mini-cpu --out runs/mine --data my-data"
+)
+def both_stages(
+    recipe: RecipeName, out: RunFolder, overrides: Overrides = None, data: DataFolder = Path()
+) -> None:
+    """Both stages, one after the other."""
+    _train("all", recipe, out, overrides, data)
+
+
+def _train(stage: str, recipe: str, out: Path, overrides: list[str] | None, data: Path) -> None:
     from lbr_search.cli.progress import TrainLine
     from lbr_search.cli.render import show_training
-    from lbr_search.train.run import train as run_training
+    from lbr_search.train.run import train
 
     with TrainLine() as line:
-        report = run_training(
-            stage.value, recipe, out=out, overrides=overrides or [], data=data, progress=line.update
+        report = train(
+            stage, recipe, out=out, overrides=overrides or [], data=data, progress=line.update
         )
     show_training(report)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: lbr-search train all lbr-mini-cpu --out runs/mine --data my-data")(
-        train
-    )
+    """Add the group."""
+    app.add_typer(train_app, name="train")
