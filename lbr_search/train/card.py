@@ -24,7 +24,6 @@ def write_card(
         run: folder of the run, for the measures in its logs.
     """
     shape = recipe.model
-    origin = f"`{shape.backbone}`" if shape.backbone else "random weights (a small Llama)"
     lines = [
         f"# {shape.name} ({stage})",
         "",
@@ -35,16 +34,16 @@ def write_card(
         "",
         "| | |",
         "|---|---|",
-        f"| backbone | {origin} |",
-        f"| vector size | {shape.hidden_size} |",
-        f"| layers, heads | {shape.n_layers}, {shape.n_heads} |",
+        f"| began as | {_origin(recipe)} |",
+        f"| teachers | {', '.join(recipe.distill.teachers) or 'none'} |",
         f"| longest text | {shape.max_tokens} tokens; longer ones are cut and counted |",
         f"| stage 1 steps | {recipe.stage1_loop.steps} |",
         f"| stage 2 steps | {recipe.stage2_loop.steps} |",
         "",
         "## Training data",
         "",
-        "Weights give the share of batches. Read: what was tokenised, after exact duplicates.",
+        "Weights give the share of batches. Read: what was tokenised, after exact duplicates and",
+        f"what overlaps the held-out suites ({recipe.data.held_out or 'none'}) were left out.",
         "",
         "| source | weight | licence | read |",
         "|---|---|---|---|",
@@ -65,6 +64,19 @@ def write_card(
         "",
     ]
     (folder / "README.md").write_text("\n".join(lines), "utf-8")
+
+
+def _origin(recipe: Recipe) -> str:
+    shape = recipe.model
+    if shape.backbone:
+        return f"`{shape.backbone}`"
+    if shape.from_encoder:
+        return (
+            f"`{shape.from_encoder}`, a bidirectional encoder, its weights made causal with a new "
+            "output layer"
+        )
+    size = f"{shape.n_layers} layers of {shape.hidden_size}, {shape.n_heads} heads"
+    return f"random weights (a Llama of {size})"
 
 
 def _sources(recipe: Recipe) -> list[tuple[str, float]]:
