@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from lbr_search.errors import ConfigError
-from lbr_search.registry import BACKENDS, nearest
+from lbr_search.registry import BACKENDS, RERANKERS, nearest
 
 T = TypeVar("T")
 
@@ -50,6 +50,8 @@ class IndexConfig:
     """auto, flat, ivf or hnsw; auto takes flat up to `flat_limit` chunks, then ivf."""
     flat_limit: int = 100_000
     """Chunks up to which ``auto`` searches every vector."""
+    multi_vector: bool = False
+    """Keep the encoder's k compressed vectors of each chunk too, for reranking."""
     commit_rows: int = 8_192
     """Rows gathered before a commit to the store."""
     encode_batch: int = 1_024
@@ -85,6 +87,14 @@ class SearchConfig:
     """Weight of the dense leg, 0 to 1; chosen on seven dev splits (ARCHITECTURE.md)."""
     rrf_k: int = 60
     """Constant of reciprocal rank fusion, in ranks."""
+    rerank: str = ""
+    """Name in `registry.RERANKERS`, where it takes one with an argument: NAME:ARGUMENT."""
+    rerank_depth: int = 50
+    """Documents that are re-scored; the others keep their order below."""
+    rerank_weight: float = 0.5
+    """Weight of the reranker against the first stage, 0 to 1."""
+    rerank_budget_ms: float = 0.0
+    """Time after which the remaining documents keep their order, in ms; 0 = no limit."""
 
     def __post_init__(self) -> None:
         check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
@@ -92,6 +102,19 @@ class SearchConfig:
         check(self.depth > 0, "depth", self.depth, "> 0")
         check(0 <= self.dense_weight <= 1, "dense_weight", self.dense_weight, "between 0 and 1")
         check(self.rrf_k > 0, "rrf_k", self.rrf_k, "> 0")
+        if self.rerank and self.reranker_name not in RERANKERS:
+            raise ConfigError(
+                f"unknown reranker {self.rerank!r}; known: {', '.join(RERANKERS)}.",
+                nearest(self.reranker_name, RERANKERS),
+            )
+        check(self.rerank_depth > 0, "rerank_depth", self.rerank_depth, "> 0")
+        check(0 <= self.rerank_weight <= 1, "rerank_weight", self.rerank_weight, "between 0 and 1")
+        check(self.rerank_budget_ms >= 0, "rerank_budget_ms", self.rerank_budget_ms, ">= 0")
+
+    @property
+    def reranker_name(self) -> str:
+        """`rerank` without its argument."""
+        return self.rerank.partition(":")[0]
 
 
 def check(is_valid: bool, name: str, value: object, allowed: str) -> None:

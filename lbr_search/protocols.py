@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from lbr_search.types import Document, Embeddings
+from lbr_search.types import Compressed, Document, Embeddings
 
 
 @dataclass(slots=True)
@@ -71,6 +71,34 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class CompressingEncoder(Encoder, Protocol):
+    """An encoder that keeps k vectors of a text, and whose decoder reads them."""
+
+    @property
+    def n_compression_tokens(self) -> int:
+        """K."""
+        ...
+
+    def compress_queries(self, texts: Sequence[str]) -> Compressed:
+        """(N, k, D) of queries, in the order given."""
+        ...
+
+    def compress_passages(
+        self, texts: Sequence[str], *, report: EncodeReport | None = None
+    ) -> Compressed:
+        """(N, k, D) of passages, in the order given; `pool` makes their vectors."""
+        ...
+
+    def query_log_likelihood(self, query: str, compressed: Compressed) -> NDArray[np.float32]:
+        """(N,) mean log probability, in nats a token, of `query` given each text's (k, D)."""
+        ...
+
+    def generate(self, compressed: Compressed, *, max_tokens: int) -> list[str]:
+        """What the decoder writes from each text's (k, D), the likeliest token at each place."""
+        ...
+
+
+@runtime_checkable
 class IndexBackend(Protocol):
     """Vectors -> nearest rows by inner product. Rows are the store's `row_id`s (int64).
 
@@ -103,11 +131,24 @@ class IndexBackend(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What a reranker may use of a candidate."""
+
+    text: str
+    """Title, space, text of the chunk."""
+    compressed: Compressed | None = None
+    """(k, D), where the index stores several vectors a chunk."""
+
+
 @runtime_checkable
 class Reranker(Protocol):
     """Re-scores the passages that a retriever found."""
 
-    def score(self, query: str, passages: Sequence[str]) -> list[float]:
+    needs_vectors: bool
+    """Whether passages must come with their compressed vectors."""
+
+    def score(self, query: str, passages: Sequence[Passage]) -> list[float]:
         """One score a passage, higher is better."""
         ...
 

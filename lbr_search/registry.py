@@ -112,5 +112,18 @@ READERS = Registry(
     },
 )
 
-RERANKERS = Registry("reranker", {})
-"""Filled by the reranking work; the Protocol stands so that search can be written against it."""
+RERANKERS = Registry(
+    "reranker",
+    {
+        "maxsim": Entry("lbr_search.rerank.maxsim:MaxSim", "stored vectors against the query's"),
+        "likelihood": Entry(
+            "lbr_search.rerank.likelihood:Likelihood", "log p(query | stored vectors)"
+        ),
+        "cross-encoder": Entry(
+            "lbr_search.rerank.cross_encoder:CrossEncoderReranker",
+            "a Hugging Face cross-encoder, cross-encoder:FOLDER",
+            extra="peers",
+        ),
+    },
+)
+"""Made as `Class(encoder of the index, argument)`; the argument stands behind a colon."""

@@ -17,10 +17,19 @@ from numpy.typing import NDArray
 MetadataValue = str | int | float | bool | None
 Embeddings = NDArray[np.float32]
 """(N, D) float32, rows of length 1, C-contiguous."""
+Compressed = NDArray[np.float32]
+"""(N, k, D) float32: the rows of Z of N texts, as the encoder made them (not of length 1)."""
 Qrels = dict[str, dict[str, int]]
 """query_id -> doc_id -> relevance; 0 = judged not relevant."""
 Run = dict[str, dict[str, float]]
 """query_id -> doc_id -> score, higher is better; one system."""
+
+
+def pool(compressed: Compressed) -> Embeddings:
+    """e(x): the normalised mean of the rows of Z. (N, k, D) -> (N, D)."""
+    mean = compressed.mean(axis=1, dtype=np.float32)
+    length = np.linalg.norm(mean, axis=1, keepdims=True)
+    return np.ascontiguousarray(mean / np.maximum(length, 1e-12), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,9 @@ class Hit:
     source: str
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     legs: Mapping[str, Leg] = field(default_factory=dict)
+    """dense and lexical, where they found the document; a reranker by its name, where it scored."""
+    first_rank: int = 0
+    """Rank before reranking; 0 = not reranked."""
 
 
 def rank(

@@ -11,6 +11,7 @@ import pytest
 from lbr_search.errors import FilterError, IndexFormatError, ShapeError
 from lbr_search.index.columns import MetadataColumns
 from lbr_search.index.documents import document_states
+from lbr_search.index.multi_vectors import CODES, SCALES, from_columns, quantise
 from lbr_search.index.store import COMPACT_FRAGMENTS, ChunkStore
 from lbr_search.types import Chunk
 
@@ -67,13 +68,16 @@ def test_rows_come_back_as_they_were_added(store: ChunkStore) -> None:
 
 
 def test_several_vectors_a_row(tmp_path: Path) -> None:
-    """Rows of a multi-vector store hold (k, D) arrays, or none."""
-    store = ChunkStore.create(tmp_path / "store", dim=DIM, has_multi_vectors=True)
-    several = vectors(3, seed=1)
-    store.add([chunk("a"), chunk("b")], vectors(2), first_row=0, multi_vectors=[several, None])
-    found = ChunkStore.open_latest(tmp_path / "store").multi_vectors([0, 1])
-    assert list(found) == [0]
-    np.testing.assert_array_equal(found[0], several)
+    """A store made for k vectors a row gives them back, and takes no row without them."""
+    store = ChunkStore.create(tmp_path / "store", dim=DIM, n_vectors=3)
+    several = quantise(vectors(6, seed=1).reshape(2, 3, DIM))
+    store.add([chunk("a"), chunk("b")], vectors(2), first_row=0, multi=several)
+    again = ChunkStore.open_latest(tmp_path / "store")
+    assert again.n_vectors == 3
+    (batch,) = again.scan([CODES, SCALES])
+    np.testing.assert_array_equal(from_columns(batch).floats(), several.floats())
+    with pytest.raises(ShapeError, match="0 vectors were given to a table of 3"):
+        store.add([chunk("c")], vectors(1), first_row=2)
 
 
 def test_wrong_vector_shape_is_refused(store: ChunkStore) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
+from lbr_search.encoder.checkpoint import LbrConfig, save_checkpoint
+from lbr_search.encoder.lbr import LbrEncoder
 from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
 from lbr_search.encoder.model import LbrModel
 from lbr_search.train.tokens import train_tokenizer
@@ -39,3 +43,16 @@ def tiny_model(k: int = 3, kv_heads: int = 2) -> LbrModel:
     backbone = tiny_backbone(kv_heads=kv_heads)
     torch.manual_seed(1)
     return LbrModel(backbone, n_compression_tokens=k).eval()
+
+
+def tiny_encoder(folder: Path, k: int = 3) -> LbrEncoder:
+    """`tiny_model` as a checkpoint on disk, opened for search in float32."""
+    config = LbrConfig(
+        name="tiny",
+        n_compression_tokens=k,
+        max_tokens=24,
+        query_prompt="<query>",
+        passage_prompt="<passage>",
+    )
+    save_checkpoint(tiny_model(k), tiny_tokenizer(), config, folder, dtype=torch.float32)
+    return LbrEncoder(folder, dtype="float32")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from lbr_search.corpus.suite import Suite
 from lbr_search.encoder.load import DEFAULT_ENCODER, load_encoder
 from lbr_search.errors import ConfigError, EncoderError
 from lbr_search.index.report import BuildProgress
-from lbr_search.protocols import Encoder
+from lbr_search.protocols import CompressingEncoder, Encoder
 from lbr_search.search.searcher import Searcher
 from lbr_search.types import Run
 
@@ -62,6 +62,7 @@ class _Plan:
     chunk: ChunkConfig
     index: IndexConfig
     search: SearchConfig
+    rerankers: tuple[str, ...]
     is_fresh: bool
     progress: Callable[[BenchProgress], None]
 
@@ -78,6 +79,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     chunk: ChunkConfig = WHOLE_DOCUMENTS,
     index: IndexConfig = EXACT_SEARCH,
     search: SearchConfig | None = None,
+    rerankers: Sequence[str] = (),
     fresh: bool = False,
     progress: Callable[[BenchProgress], None] | None = None,
 ) -> BenchResult:
@@ -99,6 +101,8 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         chunk: how documents are cut; 0 tokens = whole.
         index: backend and vector index.
         search: fusion and depth.
+        rerankers: specs; each gives the hybrid arm of every LBR encoder once more, reranked, as
+            ``hybrid+<reranker>``.
         fresh: build all indexes anew.
         progress: told of every step.
 
@@ -117,6 +121,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         chunk=chunk,
         index=index,
         search=search or SearchConfig(),
+        rerankers=tuple(rerankers),
         is_fresh=fresh,
         progress=progress or (lambda _: None),
     )
@@ -146,7 +151,7 @@ def _run_suite(suite: Suite, plan: _Plan) -> SuiteResult:
             encoder,
             home=plan.home,
             chunk=plan.chunk,
-            config=plan.index,
+            config=_index_config(plan, encoder),
             is_fresh=plan.is_fresh,
             progress=_ingest_progress(plan, suite.name, encoder.name),
         )
@@ -158,8 +163,25 @@ def _run_suite(suite: Suite, plan: _Plan) -> SuiteResult:
             arm = arm_name(encoder.name, mode, is_default=encoder is default)
             plan.progress(BenchProgress(suite.name, f"search {arm}"))
             result.arms[arm] = _measure(suite, searcher, ingest, mode, arm=arm, plan=plan)
+        for reranker in _rerankers(plan, encoder):
+            config = replace(plan.search, rerank=reranker)
+            searcher = Searcher.open(ingest.folder, encoder=encoder, config=config)
+            arm = arm_name(encoder.name, "hybrid", is_default=encoder is default) + f"+{reranker}"
+            plan.progress(BenchProgress(suite.name, f"search {arm}"))
+            result.arms[arm] = _measure(suite, searcher, ingest, "hybrid", arm=arm, plan=plan)
     _compare(result)
     return result
+
+
+def _rerankers(plan: _Plan, encoder: Encoder) -> tuple[str, ...]:
+    """Those that this encoder's hybrid arm is reranked by."""
+    is_ours = isinstance(encoder, CompressingEncoder) and "hybrid" in plan.modes
+    return plan.rerankers if is_ours else ()
+
+
+def _index_config(plan: _Plan, encoder: Encoder) -> IndexConfig:
+    """With the vectors that rerankers read, where there is a reranker and an encoder for them."""
+    return replace(plan.index, multi_vector=bool(_rerankers(plan, encoder)))
 
 
 def _ingest_progress(plan: _Plan, suite: str, encoder: str) -> Callable[[BuildProgress], None]:
@@ -210,9 +232,13 @@ def _latency(searcher: Searcher, texts: Sequence[str], mode: str) -> Latency:
 
 
 def _compare(result: SuiteResult) -> None:
-    """Each hybrid arm against the lexical one, and the default encoder against each peer."""
+    """Hybrid against lexical, reranked against not, and the default encoder against each peer."""
     pairs = []
     for arm in result.arms:
+        first_stage, is_reranked, _ = arm.partition("+")
+        if is_reranked:
+            pairs.append((arm, first_stage))
+            continue
         encoder, _, mode = arm.rpartition(":")
         if mode == "hybrid":
             pairs.append((arm, "lexical"))

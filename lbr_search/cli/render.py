@@ -167,7 +167,7 @@ def _flat(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
 
 def hit_json(hit: Hit) -> dict[str, Any]:
     """A hit as ``query --json`` prints it; a leg that did not return it is null."""
-    legs = {name: hit.legs.get(name) for name in LEGS}
+    legs = {**dict.fromkeys(LEGS), **hit.legs}
     return {
         "rank": hit.rank,
         "doc_id": hit.doc_id,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from lbr_search.encoder import int8
 from lbr_search.encoder.batching import (
@@ -22,7 +24,7 @@ from lbr_search.encoder.memory import keep_freed_memory
 from lbr_search.encoder.model import LbrModel, embed
 from lbr_search.errors import EncoderError
 from lbr_search.protocols import EncodeReport
-from lbr_search.types import Embeddings
+from lbr_search.types import Compressed, Embeddings
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,11 @@ class LbrEncoder:
         return self._config.max_tokens
 
     @property
+    def n_compression_tokens(self) -> int:
+        """K."""
+        return self._model.n_compression_tokens
+
+    @property
     def fingerprint(self) -> str:
         """See `checkpoint_fingerprint`."""
         return self._fingerprint
@@ -110,6 +117,44 @@ class LbrEncoder:
         """(N, D) vectors of passages, in the order given."""
         return self._encode(texts, self._passage_prompt, report)
 
+    def compress_queries(self, texts: Sequence[str]) -> Compressed:
+        """(N, k, D) of queries: Z as the network made it."""
+        return self._compress(texts, self._query_prompt, None)
+
+    def compress_passages(
+        self, texts: Sequence[str], *, report: EncodeReport | None = None
+    ) -> Compressed:
+        """(N, k, D) of passages: Z as the network made it; `types.pool` makes their vectors."""
+        return self._compress(texts, self._passage_prompt, report)
+
+    def query_log_likelihood(self, query: str, compressed: Compressed) -> NDArray[np.float32]:
+        """`log p(query | Z)` in nats a token, for each of N texts: (N,) float32.
+
+        The query is what stage 2 trained the decoder to write: without prompt, cut as queries are.
+
+        Args:
+            query: at least one token.
+            compressed: Z of each text, (N, k, D).
+        """
+        (ids,) = tokenize(self._tokenizer, [query], prompt_ids=[], max_tokens=self.max_tokens)
+        target = collate([ids or [0]], n_compression_tokens=0).to(self._device)
+        soft = torch.from_numpy(compressed).to(self._device)
+        with torch.inference_mode():
+            return -self._model.shared_target_nll(soft, target.input_ids[0]).cpu().numpy()
+
+    def generate(self, compressed: Compressed, *, max_tokens: int) -> list[str]:
+        """What the decoder writes from Z alone: what the vectors kept of each text.
+
+        Args:
+            compressed: (N, k, D).
+            max_tokens: > 0, of each text written; the likeliest token at each place.
+        """
+        soft = torch.from_numpy(compressed).to(self._device)
+        with torch.inference_mode():
+            ids = self._model.write(soft, max_tokens=max_tokens)
+        written: list[str] = self._tokenizer.decode_batch(ids.tolist())
+        return written
+
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Character offsets of the tokens of `text`, untruncated."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
@@ -131,6 +176,25 @@ class LbrEncoder:
             report.seconds += time.perf_counter() - started
         return vectors
 
+    def _compress(
+        self, texts: Sequence[str], prompt_ids: list[int], report: EncodeReport | None
+    ) -> Compressed:
+        started = time.perf_counter()
+        token_ids = tokenize(
+            self._tokenizer,
+            texts,
+            prompt_ids=prompt_ids,
+            max_tokens=self.max_tokens,
+            report=report,
+        )
+        shape = (len(token_ids), self.n_compression_tokens, self.dim)
+        compressed = np.empty(shape, dtype=np.float32)
+        for rows, part in _compressed_batches(self._model, token_ids, device=self._device):
+            compressed[rows] = part.float().cpu().numpy()
+        if report is not None:
+            report.seconds += time.perf_counter() - started
+        return compressed
+
 
 def encode_token_ids(
     model: LbrModel, token_ids: Sequence[Sequence[int]], *, device: torch.device
@@ -146,15 +210,23 @@ def encode_token_ids(
         (N, D) float32.
     """
     vectors = np.empty((len(token_ids), model.dim), dtype=np.float32)
+    for rows, compressed in _compressed_batches(model, token_ids, device=device):
+        vectors[rows] = embed(compressed).cpu().numpy()
+    return vectors
+
+
+def _compressed_batches(
+    model: LbrModel, token_ids: Sequence[Sequence[int]], *, device: torch.device
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Places of some texts, and their Z (B, k, D), until all have had their turn."""
     filled = [list(ids) or [0] for ids in token_ids]
     k = model.n_compression_tokens
     lengths = [len(ids) + k for ids in filled]
-    with torch.inference_mode():
-        for rows in length_sorted_batches(lengths, batch_tokens=BATCH_TOKENS[device.type]):
-            batch = collate([filled[row] for row in rows], n_compression_tokens=k)
+    for rows in length_sorted_batches(lengths, batch_tokens=BATCH_TOKENS[device.type]):
+        batch = collate([filled[row] for row in rows], n_compression_tokens=k)
+        with torch.inference_mode():
             compressed, _ = model.compress(batch.to(device))
-            vectors[rows] = embed(compressed).cpu().numpy()
-    return vectors
+        yield rows, compressed
 
 
 def preferred_dtype(folder: Path) -> str:

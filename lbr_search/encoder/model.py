@@ -125,6 +125,38 @@ class LbrModel(nn.Module):
         losses[mask] = functional.cross_entropy(logits, target.input_ids[mask], reduction="none")
         return losses, mask.float()
 
+    def shared_target_nll(self, compressed: Tensor, target_ids: Tensor) -> Tensor:
+        """`NLL(y | Z)` of one y for many Z: what `generate_nll` gives, with less work.
+
+        Args:
+            compressed: Z of N texts, (N, k, D).
+            target_ids: (Y,) int64, the same for all.
+
+        Returns:
+            (N,) float32, mean nats per token.
+        """
+        known = self.backbone.embedding(target_ids[:-1]).expand(len(compressed), -1, -1)
+        soft = self.bridge(compressed.to(known.dtype))
+        states = self.backbone.states(torch.cat([soft, known], dim=1))
+        logits = self.backbone.logits(states[:, compressed.shape[1] - 1 :]).float()  # (N, Y, V)
+        wanted = target_ids.expand(len(compressed), -1)
+        losses = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
+        return losses.view(wanted.shape).mean(dim=1)
+
+    def write(self, compressed: Tensor, *, max_tokens: int) -> Tensor:
+        """The likeliest next token, again and again, from Z alone: (N, k, D) -> (N, max_tokens).
+
+        Without a cache of keys: texts are short, and this is for people to read.
+        """
+        inputs = self.bridge(compressed.to(self.bridge.weight.dtype))
+        ids = torch.empty(len(compressed), 0, dtype=torch.long, device=compressed.device)
+        for _ in range(max_tokens):
+            last = self.backbone.states(inputs)[:, -1]
+            chosen = self.backbone.logits(last).argmax(dim=-1, keepdim=True)  # (N, 1)
+            ids = torch.cat([ids, chosen], dim=1)
+            inputs = torch.cat([inputs, self.backbone.embedding(chosen)], dim=1)
+        return ids
+
     def _embed(self, batch: TokenBatch) -> Tensor:
         embedded = self.backbone.embedding(batch.input_ids)
         places = batch.compression_positions

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from lbr_search.index import multi_vectors
 from lbr_search.index.columns import RESERVED, MetadataColumns, as_kind
 from lbr_search.types import Chunk, Embeddings
 
@@ -25,8 +26,8 @@ def vectors_of(column: pa.FixedSizeListArray) -> Embeddings:
     return np.ascontiguousarray(flat.reshape(len(column), dim), dtype=np.float32)
 
 
-def store_schema(dim: int, *, has_multi_vectors: bool) -> pa.Schema:
-    """Columns of a new store, for vectors of size `dim`."""
+def store_schema(dim: int, *, n_vectors: int) -> pa.Schema:
+    """Columns of a new store: one vector of size `dim` a chunk, and `n_vectors` more beside it."""
     text = pa.string()
     fields = {
         "row_id": pa.int64(),
@@ -40,8 +41,8 @@ def store_schema(dim: int, *, has_multi_vectors: bool) -> pa.Schema:
         "doc_hash": text,
         "vector": pa.list_(pa.float32(), dim),
     }
-    if has_multi_vectors:
-        fields["multi_vector"] = pa.list_(pa.list_(pa.float32(), dim))
+    if n_vectors:
+        fields |= multi_vectors.fields(n_vectors, dim)
     assert set(fields) <= set(RESERVED), "a store column is missing in RESERVED"
     return pa.schema(fields)
 

@@ -12,6 +12,7 @@ from lbr_search.config import IndexConfig
 from lbr_search.errors import CorpusError, IndexFormatError
 from lbr_search.index.analysis import analyser_for
 from lbr_search.index.documents import document_states
+from lbr_search.index.embedder import embedder, n_vectors_of
 from lbr_search.index.files import disk_errors, folder_bytes
 from lbr_search.index.generation import (
     Plan,
@@ -27,13 +28,13 @@ from lbr_search.index.manifest import (
     STORE_FOLDER,
     IndexManifest,
     Seal,
-    check_golden,
     check_seal,
     damage_error,
     damaged_files,
     find_manifest,
     ingest_command,
     load_seal,
+    new_index_command,
     seal_of,
     store_folder,
     write_seal,
@@ -41,7 +42,7 @@ from lbr_search.index.manifest import (
 from lbr_search.index.report import BuildProgress, BuildReport
 from lbr_search.index.store import ChunkStore
 from lbr_search.index.writer import Embed, Row, Writer, group_documents
-from lbr_search.protocols import Encoder, EncodeReport
+from lbr_search.protocols import Encoder
 from lbr_search.types import Chunk, Embeddings
 
 REJECTED_FILE = "rejected.jsonl"
@@ -149,8 +150,10 @@ def _ingest(rows: Iterable[Row], request: _Request, timer: Timer) -> BuildReport
     damage = damaged_files(folder, previous) if previous else {}
     if previous and any(path.startswith(STORE_FOLDER) for path in damage):
         raise damage_error(folder, previous, damage)
-    embed = _embedder(request, seal, is_new=is_new)
-    writer = _open_writer(request, seal, previous, embed, timer)
+    with timer.phase("store"):
+        store = _open_store(request)
+    embed = embedder(request.encoder, folder, seal, n_vectors=store.n_vectors, is_checked=is_new)
+    writer = _open_writer(request, seal, previous, store, embed, timer)
     timer.on_phase = _announcer(writer, request.progress)
     for document in group_documents(timer.each("source", rows)):
         writer.offer(document)
@@ -208,33 +211,36 @@ def _check_old_seal(request: _Request) -> Seal:
     return seal
 
 
-def _embedder(request: _Request, seal: Seal, *, is_new: bool) -> Embed:
-    """Passages -> vectors; an encoder that continues an index is checked on its first use.
+def _open_store(request: _Request) -> ChunkStore:
+    """The store that is there, or a new one.
 
-    Not before: a run that finds nothing to encode should not encode five texts either.
+    Raises:
+        IndexFormatError: it keeps no compressed vectors, and they are asked for.
     """
-    is_checked = is_new
-
-    def embed(chunks: Sequence[Chunk], report: EncodeReport) -> Embeddings:
-        nonlocal is_checked
-        if not is_checked:
-            check_golden(request.folder, seal, request.encoder)
-            is_checked = True
-        return request.encoder.encode_passages([chunk.passage for chunk in chunks], report=report)
-
-    return embed
+    folder = store_folder(request.folder)
+    wanted = n_vectors_of(request.encoder) if request.config.multi_vector else 0
+    if not ChunkStore.exists(folder):
+        return ChunkStore.create(folder, dim=request.encoder.dim, n_vectors=wanted)
+    store = ChunkStore.open_latest(folder)
+    if wanted and not store.n_vectors:
+        raise IndexFormatError(
+            f"{request.folder} was begun without --multi-vector; it keeps one vector a chunk.",
+            f"{new_index_command(request.folder.with_name(request.folder.name + '-multi'))} "
+            "--multi-vector",
+        )
+    return store
 
 
 def _open_writer(
-    request: _Request, seal: Seal, previous: IndexManifest | None, embed: Embed, timer: Timer
+    request: _Request,
+    seal: Seal,
+    previous: IndexManifest | None,
+    store: ChunkStore,
+    embed: Embed,
+    timer: Timer,
 ) -> Writer:
-    """Open the store, remove what an interrupted run left half replaced, and read what is there."""
-    folder = store_folder(request.folder)
+    """Remove what an interrupted run left half replaced, and read what is there."""
     with timer.phase("store"):
-        if ChunkStore.exists(folder):
-            store = ChunkStore.open_latest(folder)
-        else:
-            store = ChunkStore.create(folder, dim=request.encoder.dim)
         states, stale = document_states(store)
         firsts = {state.first_row for state in states.values()}
         journal = Journal.open(request.folder, rows=firsts.union(stale))

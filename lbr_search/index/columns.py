@@ -15,7 +15,7 @@ from lbr_search.types import MetadataValue
 
 RESERVED = (
     *("row_id", "doc_id", "chunk_no", "title", "text", "domain", "start", "end"),
-    *("doc_hash", "vector", "multi_vector"),
+    *("doc_hash", "vector", "multi_codes", "multi_scales"),
 )
 """Columns of every store; a metadata key of such a name becomes ``meta_<name>``."""
 RETYPED = "__retyped__"

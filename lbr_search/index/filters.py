@@ -11,7 +11,7 @@ from lbr_search.registry import nearest
 def filter_error(expression: str, reason: str, columns: Sequence[str]) -> FilterError:
     """What is wrong with a filter, from what the table said about it."""
     reason = reason.splitlines()[0].removeprefix("Invalid input, ")
-    known = [name for name in columns if name not in ("vector", "multi_vector")]
+    known = [name for name in columns if name not in ("vector", "multi_codes", "multi_scales")]
     listed = ", ".join(known)
     _, is_unknown, rest = reason.partition("No field named ")
     if is_unknown:

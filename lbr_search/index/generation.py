@@ -23,6 +23,7 @@ from lbr_search.index.files import file_hash, list_files
 from lbr_search.index.lexical import LexicalIndex
 from lbr_search.index.manifest import (
     LEXICAL,
+    MULTI,
     PAYLOAD,
     STORE_FOLDER,
     VECTORS,
@@ -32,6 +33,7 @@ from lbr_search.index.manifest import (
     generation_name,
     publish,
 )
+from lbr_search.index.multi_vectors import write_multi_vectors
 from lbr_search.index.payload import write_payload
 from lbr_search.index.recall import measure_recall, sample_vectors
 from lbr_search.index.store import ChunkStore
@@ -126,6 +128,9 @@ def build_generation(plan: Plan, store: ChunkStore, timer: Timer) -> IndexManife
             tidy_store(plan.folder, store, plan.previous)
         with timer.phase("payload"):
             counts = write_payload(store, folder / PAYLOAD)
+        if store.n_vectors:
+            with timer.phase("multi-vectors"):
+                write_multi_vectors(store, folder / MULTI, n_rows=counts.n_chunks)
         kind, reason = choose_kind(plan.config, counts.n_chunks)
         with timer.phase("vectors"):
             backend: IndexBackend = BACKENDS.resolve(plan.config.backend)(kind=kind)
@@ -157,6 +162,7 @@ def build_generation(plan: Plan, store: ChunkStore, timer: Timer) -> IndexManife
         ann=kind,
         reason=reason,
         recall_at_10=recall,
+        n_vectors=store.n_vectors,
         files=files,
         previous_generation=plan.previous.generation if plan.previous else None,
         created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -27,6 +27,7 @@ STORE_FOLDER = "store"
 VECTORS = "vectors"
 LEXICAL = "lexical"
 PAYLOAD = "payload"
+MULTI = "multi"
 """Folders of a generation, derived from the store."""
 GOLDEN_TEXTS = (
     "The library opens at nine in the morning and closes at six.",
@@ -83,6 +84,8 @@ class IndexManifest:
     recall_at_10: float
     """Of the vector index, against exact search over sampled stored vectors."""
     files: list[FileEntry]
+    n_vectors: int = 0
+    """Compressed vectors of each chunk, beside the one that is searched; 0 = none."""
     previous_generation: int | None = None
     created: str = ""
     settings: dict[str, Any] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from lbr_search.index.columns import MetadataColumns
 from lbr_search.index.lexical import LexicalIndex
 from lbr_search.index.manifest import (
     LEXICAL,
+    MULTI,
     PAYLOAD,
     VECTORS,
     IndexManifest,
@@ -23,11 +24,12 @@ from lbr_search.index.manifest import (
     load_manifest,
     store_folder,
 )
+from lbr_search.index.multi_vectors import MultiVectors, open_multi_vectors
 from lbr_search.index.payload import Payload, StoredChunk
 from lbr_search.index.store import ChunkStore
 from lbr_search.protocols import Encoder, IndexBackend
 from lbr_search.registry import BACKENDS
-from lbr_search.types import Embeddings
+from lbr_search.types import Compressed, Embeddings
 
 __all__ = ["OpenedIndex", "StoredChunk", "open_index"]
 
@@ -130,6 +132,16 @@ class OpenedIndex:
         """
         return self._payload.doc_ids(rows)
 
+    def multi_vectors(self, rows: NDArray[np.int64]) -> Compressed | None:
+        """The compressed vectors (K, k, D) of row ids (K,); None where the index keeps none.
+
+        Raises:
+            KeyError: a row id is not in the index.
+        """
+        if not self.manifest.n_vectors:
+            return None
+        return self._multi_vectors.take(self._payload.positions(rows)).floats()
+
     def filter(self, expression: str) -> NDArray[np.int64]:
         """Sorted row ids for which a SQL condition over the columns holds: ``year > 2015``.
 
@@ -141,7 +153,7 @@ class OpenedIndex:
     def close(self) -> None:
         """Drop maps and handles."""
         self._payload.close()
-        for name in ("_vectors", "_terms", "_store"):
+        for name in ("_vectors", "_multi_vectors", "_terms", "_store"):
             self.__dict__.pop(name, None)
 
     def __enter__(self) -> OpenedIndex:
@@ -160,6 +172,10 @@ class OpenedIndex:
         backend: IndexBackend = BACKENDS.resolve(self.manifest.backend)(kind=self.manifest.ann)
         backend.open(self._generation / VECTORS, dim=self.manifest.seal.dim)
         return backend
+
+    @cached_property
+    def _multi_vectors(self) -> MultiVectors:
+        return open_multi_vectors(self._generation / MULTI)
 
     @cached_property
     def _terms(self) -> LexicalIndex:

@@ -90,7 +90,7 @@ class Payload:
         """
         return [
             self._chunk(int(row), position)
-            for row, position in zip(rows, self._positions(rows).tolist(), strict=True)
+            for row, position in zip(rows, self.positions(rows).tolist(), strict=True)
         ]
 
     def doc_ids(self, rows: NDArray[np.int64]) -> list[str]:
@@ -101,7 +101,7 @@ class Payload:
         """
         if len(rows) == 0:
             return []
-        ids: list[str] = self._doc_ids.take(pa.array(self._positions(rows))).to_pylist()
+        ids: list[str] = self._doc_ids.take(pa.array(self.positions(rows))).to_pylist()
         return ids
 
     def close(self) -> None:
@@ -115,7 +115,12 @@ class Payload:
         ids = [batch.column("doc_id") for batch in self._batches]
         return pa.chunked_array(ids).cast(pa.large_string()).combine_chunks()
 
-    def _positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where row ids (K,) stand in the order of all rows.
+
+        Raises:
+            KeyError: a row id is not in this generation.
+        """
         positions = np.searchsorted(self.row_ids, rows)
         inside = positions < len(self.row_ids)
         is_known = inside & (self.row_ids[np.where(inside, positions, 0)] == rows)

@@ -30,6 +30,7 @@ from lbr_search.index.arrow import (
 from lbr_search.index.columns import RETYPED, MetadataColumns
 from lbr_search.index.files import read_json, write_json
 from lbr_search.index.filters import filter_error
+from lbr_search.index.multi_vectors import SCALES, MultiVectors, to_columns
 from lbr_search.types import Chunk, Embeddings
 
 TABLE = "chunks"
@@ -56,15 +57,18 @@ class ChunkStore:
         self.columns = columns
 
     @classmethod
-    def create(cls, folder: Path, *, dim: int, has_multi_vectors: bool = False) -> ChunkStore:
-        """Make an empty table for vectors of size `dim` in `folder`, which holds none."""
+    def create(cls, folder: Path, *, dim: int, n_vectors: int = 0) -> ChunkStore:
+        """Make an empty table for vectors of size `dim` in `folder`, which holds none.
+
+        With `n_vectors`, every row has so many more beside the one that is searched.
+        """
         import lancedb
 
         shutil.rmtree(folder, ignore_errors=True)  # what a create that was cut off has left
         folder.mkdir(parents=True)
         write_json(folder / COLUMNS_FILE, {"columns": []})
         table = lancedb.connect(str(folder)).create_table(
-            TABLE, schema=store_schema(dim, has_multi_vectors=has_multi_vectors)
+            TABLE, schema=store_schema(dim, n_vectors=n_vectors)
         )
         return cls(folder, table, MetadataColumns())
 
@@ -121,9 +125,10 @@ class ChunkStore:
         return int(self._table.schema.field("vector").type.list_size)
 
     @property
-    def has_multi_vectors(self) -> bool:
-        """Whether rows can hold several vectors beside the one that is searched."""
-        return "multi_vector" in self._table.schema.names
+    def n_vectors(self) -> int:
+        """Vectors that each row has beside the one that is searched; 0 = none."""
+        schema = self._table.schema
+        return int(schema.field(SCALES).type.list_size) if SCALES in schema.names else 0
 
     def count(self, expression: str | None = None) -> int:
         """How many rows, of those for which `expression` holds."""
@@ -135,7 +140,7 @@ class ChunkStore:
         vectors: Embeddings,
         *,
         first_row: int,
-        multi_vectors: Sequence[Embeddings | None] | None = None,
+        multi: MultiVectors | None = None,
     ) -> None:
         """Append rows `first_row`, `first_row` + 1, ... in one commit.
 
@@ -143,10 +148,10 @@ class ChunkStore:
             chunks: N chunks, with `doc_hash`.
             vectors: (N, D).
             first_row: row id of the first; above every id used before.
-            multi_vectors: N arrays (k, D) or None, where the table was created for them.
+            multi: k vectors of each, where the table was created for them.
 
         Raises:
-            ShapeError: `vectors` is not (N, D).
+            ShapeError: `vectors` is not (N, D), or `multi` not what the table holds.
         """
         if vectors.shape != (len(chunks), self.dim):
             raise ShapeError(
@@ -154,14 +159,18 @@ class ChunkStore:
                 f"{vectors.shape}.",
                 "use the encoder that the index is sealed to",
             )
+        n_given = 0 if multi is None else multi.codes.shape[1]
+        if n_given != self.n_vectors:
+            raise ShapeError(
+                f"rows with {n_given} vectors were given to a table of {self.n_vectors} a row.",
+                "ingest into a new --index folder to change --multi-vector",
+            )
         if self.columns.learn(chunk.metadata for chunk in chunks):
             self._sync_columns()
         arrays = chunk_arrays(chunks, self.columns, first_row=first_row)
         arrays["vector"] = fixed_size(vectors)
-        if multi_vectors is not None:
-            of_rows = [None if rows is None else rows.tolist() for rows in multi_vectors]
-            kind = self._table.schema.field("multi_vector").type
-            arrays["multi_vector"] = pa.array(of_rows, type=kind)
+        if multi is not None:
+            arrays |= to_columns(multi)
         self._table.add(pa.table(arrays))
 
     def delete_rows(self, rows: Sequence[int]) -> None:
@@ -209,20 +218,6 @@ class ChunkStore:
         except (ValueError, RuntimeError) as error:
             raise filter_error(expression, str(error), self._table.schema.names) from error
         return np.sort(found["row_id"].to_numpy())
-
-    def multi_vectors(self, rows: Sequence[int]) -> dict[int, Embeddings]:
-        """The vectors (k, D) of those of `rows` that have several."""
-        if not self.has_multi_vectors or not rows:
-            return {}
-        wanted = f"row_id IN ({', '.join(str(int(row)) for row in rows)})"
-        found = self._table.search().where(wanted).select(["row_id", "multi_vector"]).to_arrow()
-        return {
-            row: np.asarray(vectors, dtype=np.float32)
-            for row, vectors in zip(
-                found["row_id"].to_pylist(), found["multi_vector"].to_pylist(), strict=True
-            )
-            if vectors is not None
-        }
 
     def fragments(self) -> int:
         """How many fragments (files of rows) the table has."""

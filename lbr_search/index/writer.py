@@ -14,13 +14,16 @@ from lbr_search.errors import CorpusError, EncoderError
 from lbr_search.index.documents import DocumentState, signature
 from lbr_search.index.generation import Timer
 from lbr_search.index.journal import Journal
+from lbr_search.index.multi_vectors import MultiVectors, joined
 from lbr_search.index.store import ChunkStore
 from lbr_search.protocols import EncodeReport
 from lbr_search.types import Chunk, Embeddings
 
 Row = tuple[Chunk, Embeddings | None]
 """A chunk, and its vector (D,) where it is known already."""
-Embed = Callable[[Sequence[Chunk], EncodeReport], Embeddings]
+Encoded = tuple[Embeddings, MultiVectors | None]
+"""(N, D) vectors of chunks, and their compressed ones where the index keeps them."""
+Embed = Callable[[Sequence[Chunk], EncodeReport], Encoded]
 COMMIT_SECONDS = 30.0
 """A slow encoder commits at least this often, so that a kill loses at most so much work."""
 
@@ -66,7 +69,7 @@ class Writer:
     encoded: EncodeReport = field(default_factory=EncodeReport)
     _seen: set[str] = field(default_factory=set)
     _waiting: list[Row] = field(default_factory=list)
-    _ready: list[tuple[list[Chunk], Embeddings, EncodeReport]] = field(default_factory=list)
+    _ready: list[tuple[list[Chunk], Encoded, EncodeReport]] = field(default_factory=list)
     _n_characters: int = 0
     """Of what is not committed."""
     _old_rows: list[int] = field(default_factory=list)
@@ -127,8 +130,8 @@ class Writer:
             rows = self._waiting[start : start + self.config.encode_batch]
             report = EncodeReport()
             with self.timer.phase("encode"):
-                vectors = self._vectors(rows, report)
-            self._ready.append(([chunk for chunk, _ in rows], vectors, report))
+                encoded = self._vectors(rows, report)
+            self._ready.append(([chunk for chunk, _ in rows], encoded, report))
             self.counts.n_encoded += len(rows)
             self.encoded.n_truncated += report.n_truncated
             self.encoded.n_tokens_lost += report.n_tokens_lost
@@ -139,13 +142,13 @@ class Writer:
         if n_ready >= self.config.commit_rows or is_due or is_large:
             self._commit()
 
-    def _vectors(self, rows: Sequence[Row], report: EncodeReport) -> Embeddings:
+    def _vectors(self, rows: Sequence[Row], report: EncodeReport) -> Encoded:
         given = [vector for _, vector in rows if vector is not None]
         start = time.perf_counter()
         if len(given) == len(rows):
-            vectors = np.stack(given)
+            vectors, multi = np.stack(given), None
         else:
-            vectors = self.embed([chunk for chunk, _ in rows], report)
+            vectors, multi = self.embed([chunk for chunk, _ in rows], report)
         report.seconds = time.perf_counter() - start
         if not np.isfinite(vectors.sum(dtype=np.float64)) and not np.isfinite(vectors).all():
             bad = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
@@ -153,16 +156,18 @@ class Writer:
                 f"the encoder gave NaN or infinity for chunk {rows[bad][0].chunk_id!r}.",
                 "check the encoder: lbr-search doctor",
             )
-        return vectors
+        return vectors, multi
 
     def _commit(self) -> None:
         """One commit of whole documents; then the rows that they replace go."""
         with self.timer.phase("store"):
             if self._ready:
                 chunks = [chunk for part, _, _ in self._ready for chunk in part]
-                vectors = np.concatenate([part for _, part, _ in self._ready])
+                vectors = np.concatenate([part for _, (part, _), _ in self._ready])
+                multi = [part for _, (_, part), _ in self._ready if part is not None]
                 first_row = self.journal.announce(len(chunks), self._announced_counts())
-                self.store.add(chunks, vectors, first_row=first_row)
+                kept = joined(multi) if multi else None
+                self.store.add(chunks, vectors, first_row=first_row, multi=kept)
                 self._ready.clear()
             if self._old_rows:
                 self.store.delete_rows(self._old_rows)

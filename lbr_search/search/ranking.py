@@ -23,6 +23,8 @@ class Candidate:
     """The chunk to show: of the leg that ranks the document higher."""
     score: float
     legs: dict[str, Leg]
+    first_rank: int = 0
+    """Rank before reranking; 0 = not reranked."""
 
     @property
     def key(self) -> str:

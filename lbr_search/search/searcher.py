@@ -14,6 +14,7 @@ from lbr_search.errors import ConfigError, FilterError, IndexFormatError
 from lbr_search.protocols import Encoder
 from lbr_search.search.legs import BestChunk, Depth, rank_leg
 from lbr_search.search.ranking import Candidate, fuse, merge
+from lbr_search.search.reranking import Rerankers, read_passages, rerank
 from lbr_search.search.sources import EncoderPool, Source, open_source, unique_names
 from lbr_search.types import Embeddings, Hit
 
@@ -35,6 +36,7 @@ class Searcher:
         """What the answers lack, e.g. a leg that could not be searched; each said once."""
         self._sources = {source.name: source for source in sources}
         self._pool = pool
+        self._rerankers = Rerankers()
 
     @classmethod
     def open(
@@ -72,6 +74,8 @@ class Searcher:
         ]
         searcher = cls(sources, pool=pool, config=config)
         searcher._prepare(config.mode)
+        if config.rerank:
+            searcher._rerankers.of(searcher._sources.values(), config)  # what is wrong shows here
         return searcher
 
     @property
@@ -156,9 +160,30 @@ class Searcher:
                 self._rank_source(source, queries[batch], own[batch], k, mode, rows)
                 for source, own, rows in zip(self._sources.values(), vectors, allowed, strict=True)
             ]
-            for answers in zip(*per_source, strict=True):
-                rankings.append(self._merge(answers)[:k])
+            for query, answers in zip(queries[batch], zip(*per_source, strict=True), strict=True):
+                ranking = self._merge(answers)
+                if self.config.rerank:
+                    ranking = self._rerank(query, ranking)
+                rankings.append(ranking[:k])
         return rankings
+
+    def _rerank(self, query: str, ranking: list[Candidate]) -> list[Candidate]:
+        reranker = self._rerankers.of(self._sources.values(), self.config)
+        with self._pool.use():
+            result = rerank(
+                query,
+                ranking,
+                reranker=reranker,
+                passages=lambda some: read_passages(some, self._sources, reranker),
+                config=self.config,
+            )
+        if result.n_scored < result.n_wanted:
+            self._warn(
+                f"{self.config.rerank}: the time of {self.config.rerank_budget_ms:g} ms was up "
+                f"after {result.n_scored} of {result.n_wanted} documents; the others keep their "
+                "order"
+            )
+        return result.ranking
 
     def _merge(self, answers: Sequence[list[Candidate]]) -> list[Candidate]:
         if len(answers) == 1:
@@ -193,6 +218,8 @@ class Searcher:
         allowed: NDArray[np.int64] | None,
     ) -> list[list[Candidate]]:
         opened = source.opened
+        if self.config.rerank:
+            k = max(k, self.config.rerank_depth)
         depth = Depth(max(self.config.depth, k), opened.n_chunks, opened.n_documents)
         legs: dict[str, list[dict[str, BestChunk]]] = {}
         if vectors.shape[1]:
@@ -253,6 +280,7 @@ class Searcher:
                     source=found.source,
                     metadata=chunk.metadata,
                     legs=found.legs,
+                    first_rank=found.first_rank,
                 )
             )
         return hits

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,12 @@ class EncoderPool:
             if spec not in self._encoders:
                 self._encoders[spec] = load_encoder(spec)
             return self._encoders[spec]
+
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Alone with the encoders of this pool for a block."""
+        with self._lock:
+            yield
 
     def encode(self, encoder: Encoder, texts: Sequence[str]) -> Embeddings:
         """(N, D) query vectors."""
