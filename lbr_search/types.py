@@ -115,6 +115,8 @@ class Hit:
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     legs: Mapping[str, Leg] = field(default_factory=dict)
     """dense and lexical, where they found the document; a reranker by its name, where it scored."""
+    row: int = -1
+    """Row id of the chunk in its index."""
     first_rank: int = 0
     """Rank before reranking; 0 = not reranked."""
 

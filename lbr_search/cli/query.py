@@ -44,6 +44,9 @@ def query(
     rerank_depth: RerankDepth = SEARCH.rerank_depth,
     rerank_weight: RerankWeight = SEARCH.rerank_weight,
     rerank_budget_ms: RerankBudget = SEARCH.rerank_budget_ms,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say of each hit why it stands where it stands.")
+    ] = False,
     as_json: JsonLines = False,
     queries: Annotated[
         Path | None, typer.Option(help="Queries to answer: queries.jsonl, or id<TAB>text lines.")
@@ -71,7 +74,7 @@ def query(
         answer_file(searcher, queries, run, k=k, filter=filter)
     else:
         hits = searcher.search(text or "", k=k, filter=filter)
-        show_hits(searcher, text or "", hits, as_json=as_json)
+        show_hits(searcher, text or "", hits, as_json=as_json, is_explained=explain)
     for warning in searcher.warnings:
         to_stderr(f"warning: {warning}")
 

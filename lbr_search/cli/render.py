@@ -18,17 +18,26 @@ if TYPE_CHECKING:
     from lbr_search.bench.results import BenchResult
     from lbr_search.corpus.fetch import FetchReport
     from lbr_search.ingest import IngestReport
+    from lbr_search.search.explain import Explanation
     from lbr_search.search.searcher import Searcher
     from lbr_search.train.run import TrainReport
 
 LEGS = ("dense", "lexical")
 
 
-def show_hits(searcher: Searcher, query: str, hits: Sequence[Hit], *, as_json: bool) -> None:
-    """Print hits: a table, or one JSON object a line."""
+def show_hits(
+    searcher: Searcher,
+    query: str,
+    hits: Sequence[Hit],
+    *,
+    as_json: bool,
+    is_explained: bool = False,
+) -> None:
+    """Print hits: a table, or one JSON object a line; with explanations if asked."""
+    explained = searcher.explain(query, hits) if is_explained else [None] * len(hits)
     if as_json:
-        for hit in hits:
-            show_json(hit_json(hit))
+        for hit, why in zip(hits, explained, strict=True):
+            show_json(hit_json(hit) | ({} if why is None else {"explain": explanation_json(why)}))
         return
     if not hits:
         show(f"no hit for {query!r} among {searcher.n_documents:,} documents")
@@ -41,12 +50,12 @@ def show_hits(searcher: Searcher, query: str, hits: Sequence[Hit], *, as_json: b
     table.add_column("domain")
     table.add_column("title and best passage", ratio=1)
     is_terminal = stdout().is_terminal
-    for hit in hits:
+    for hit, why in zip(hits, explained, strict=True):
         snippet = best_passage(hit.text, searcher.matched_terms(query, hit))
-        cell = marked(snippet, is_terminal=is_terminal)
-        table.add_row(
-            str(hit.rank), f"{hit.score:.3f}", hit.domain or hit.source, _titled(hit, cell)
-        )
+        cell = _titled(hit, marked(snippet, is_terminal=is_terminal))
+        for line in why.lines() if why is not None else ():
+            cell.append(f"\n{line}", style="dim")
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", hit.domain or hit.source, cell)
     show(table)
 
 
@@ -181,6 +190,11 @@ def hit_json(hit: Hit) -> dict[str, Any]:
             for name, leg in legs.items()
         },
     }
+
+
+def explanation_json(why: Explanation) -> dict[str, Any]:
+    """What ``query --explain --json`` adds to a hit."""
+    return {"terms": dict(why.terms), "first_rank": why.hit.first_rank or None, "kept": why.kept}
 
 
 def marked(snippet: Snippet, *, is_terminal: bool) -> Text:

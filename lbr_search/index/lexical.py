@@ -155,6 +155,31 @@ class LexicalIndex:
         """Character spans of the words of `text` that share a term with `query`."""
         return matched_terms(query, text, self._analyser)
 
+    def term_weights(self, query: str, rows: NDArray[np.int64]) -> list[dict[str, float]]:
+        """What each term of a query adds to the BM25 score of some rows.
+
+        Args:
+            query: its terms; one that is repeated counts so many times.
+            rows: row ids (K,) of this index.
+
+        Returns:
+            For each row the terms that it holds; their weights sum to its score.
+        """
+        places = np.concatenate([self._rows.positions(rows[i : i + 1]) for i in range(len(rows))])
+        weights: list[dict[str, float]] = [{} for _ in rows]
+        for term in self._analyse(query):
+            number = self._vocabulary.get(term)
+            if number is None:
+                continue
+            start, end = self._indptr[number], self._indptr[number + 1]
+            postings = self._indices[start:end]
+            found = np.searchsorted(postings, places)
+            for which, (place, at) in enumerate(zip(places, found, strict=True)):
+                if at < len(postings) and postings[at] == place:
+                    held = weights[which]
+                    held[term] = held.get(term, 0.0) + float(self._data[start + at])
+        return weights
+
     def _scores(self, query: str) -> NDArray[np.float32]:
         """(N,) the sum over the query's terms, a repeated term counting again."""
         summed = np.zeros(len(self._rows), dtype=np.float32)

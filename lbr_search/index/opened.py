@@ -116,6 +116,10 @@ class OpenedIndex:
         """Half-open character spans of the words of `text` that the query asks for."""
         return self._terms.matched_terms(query, text)
 
+    def term_weights(self, query: str, rows: NDArray[np.int64]) -> list[dict[str, float]]:
+        """What each term of the query adds to the BM25 score of row ids (K,)."""
+        return self._terms.term_weights(query, rows)
+
     def fetch(self, rows: NDArray[np.int64]) -> list[StoredChunk]:
         """The chunks of row ids (K,), in their order; -1 must have been dropped.
 

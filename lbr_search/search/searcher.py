@@ -12,6 +12,7 @@ from lbr_search.config import MODES, SearchConfig, check
 from lbr_search.encoder.load import load_encoder
 from lbr_search.errors import ConfigError, FilterError, IndexFormatError
 from lbr_search.protocols import Encoder
+from lbr_search.search.explain import Explanation, explain
 from lbr_search.search.legs import BestChunk, Depth, rank_leg
 from lbr_search.search.ranking import Candidate, fuse, merge
 from lbr_search.search.reranking import Rerankers, read_passages, rerank
@@ -134,6 +135,10 @@ class Searcher:
                 f"no open index is called {hit.source!r}.", "pass a hit of this searcher"
             )
         return self._sources[hit.source].opened.matched_terms(query, hit.text)
+
+    def explain(self, query: str, hits: Sequence[Hit]) -> list[Explanation]:
+        """Why each of some hits of this searcher stands where it stands."""
+        return explain(query, hits, sources=self._sources, pool=self._pool)
 
     def _prepare(self, mode: str) -> None:
         for source in self._sources.values():
@@ -280,6 +285,7 @@ class Searcher:
                     source=found.source,
                     metadata=chunk.metadata,
                     legs=found.legs,
+                    row=found.row,
                     first_rank=found.first_rank,
                 )
             )

@@ -1,0 +1,68 @@
+"""What an explanation says is what the search did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lbr_search.cli.render import explanation_json
+from lbr_search.config import SearchConfig
+from lbr_search.index.opened import open_index
+from lbr_search.search.searcher import Searcher
+from tests.test_multi_vectors import ingest
+from tests.tiny import tiny_encoder
+
+
+@pytest.fixture(scope="module")
+def searcher(tmp_path_factory: pytest.TempPathFactory) -> Searcher:
+    folder = tmp_path_factory.mktemp("explain")
+    encoder = tiny_encoder(folder / "checkpoint")
+    ingest(folder / "index", encoder)
+    config = SearchConfig(mode="hybrid", rerank="maxsim", rerank_depth=3)
+    return Searcher.open(folder / "index", encoder=encoder, config=config)
+
+
+def test_the_weights_of_words_sum_to_the_lexical_score(searcher: Searcher):
+    """Repeated words count again; a hit without a word of the query has none."""
+    query = "aspirin blood blood sort"
+    for why in searcher.explain(query, searcher.search(query, k=6)):
+        leg = why.hit.legs.get("lexical")
+        assert sum(why.terms.values()) == pytest.approx(leg.score if leg else 0.0, abs=1e-5)
+        assert list(why.terms.values()) == sorted(why.terms.values(), reverse=True)
+
+
+def test_what_was_kept_is_written_by_the_decoder(searcher: Searcher):
+    """The text comes from the stored vectors of the hit's own chunk, not from its text."""
+    hits = searcher.search("glucose", k=2)
+    explained = searcher.explain("glucose", hits)
+    source = searcher._sources[hits[0].source]
+    stored = source.opened.multi_vectors(np.array([hits[1].row]))
+    assert explained[1].kept == source.encoder.generate(stored, max_tokens=24)[0]
+
+
+def test_lines_name_legs_words_and_movement(searcher: Searcher):
+    """One fact a line; the reranked ones show where they came from."""
+    hits = searcher.search("aspirin", k=5)
+    lines = searcher.explain("aspirin", hits)[0].lines()
+    assert lines[0].startswith("found by dense rank ")
+    assert "maxsim rank" in lines[0]
+    assert any(line.startswith("words and their BM25 weights: aspirin ") for line in lines)
+    assert any(line == f"reranked: {hits[0].first_rank} -> 1" for line in lines)
+    assert set(explanation_json(searcher.explain("aspirin", hits)[0])) == {
+        "terms",
+        "first_rank",
+        "kept",
+    }
+
+
+def test_an_index_with_one_vector_a_chunk_keeps_no_text(tmp_path: Path):
+    """Without stored vectors the legs and words are explained, and nothing is made up."""
+    encoder = tiny_encoder(tmp_path / "checkpoint")
+    ingest(tmp_path / "index", encoder, multi_vector=False)
+    searcher = Searcher.open(tmp_path / "index", encoder=encoder)
+    (why,) = searcher.explain("sort", searcher.search("sort", k=1))
+    assert why.kept == ""
+    assert not any("vectors kept" in line for line in why.lines())
+    assert open_index(tmp_path / "index", encoder=None).term_weights("zzz", np.array([0])) == [{}]
