@@ -6,8 +6,8 @@ import lzma
 from pathlib import Path
 
 from lbr_search.corpus.rejects import Rejects
-from lbr_search.train.data import read_pairs
 from lbr_search.train.pairs import Pair, code_pairs, document_pairs, write_pairs
+from lbr_search.train.sources import read_pairs
 from lbr_search.types import Document
 
 SOURCE = '''
@@ -53,16 +53,16 @@ def test_titles_and_headings_ask_for_what_stands_under_them():
         "b", f"# Dose\n{words}\n## Short\nno\n## Risks ##\n{words}", title="Aspirin"
     )
     assert list(document_pairs([plain, markdown, Document("c", words)])) == [
-        Pair("Gout", "", words, "a"),
-        Pair("Dose", "Aspirin", words, "b"),
-        Pair("Risks", "Aspirin", words, "b"),
+        Pair("Gout", "", words, "a", "title -> text"),
+        Pair("Dose", "Aspirin", words, "b", "heading -> section"),
+        Pair("Risks", "Aspirin", words, "b", "heading -> section"),
     ]
 
 
 def test_written_pairs_are_read_as_training_data(tmp_path: Path):
     """The file is packed by its name, and whole or not there."""
     path = tmp_path / "made.jsonl.xz"
-    assert write_pairs([Pair("é", "Title", "text", "g")], path) == 1
+    assert write_pairs([Pair("é", "Title", "text", "g", "made")], path) == {"made": 1}
     assert lzma.decompress(path.read_bytes()).endswith(b"\n")
-    assert list(read_pairs(path)) == [("é", "Title text", "g")]
+    assert list(read_pairs(path, rejects=Rejects(None))) == [("é", "Title text", "g")]
     assert [entry.name for entry in tmp_path.iterdir()] == ["made.jsonl.xz"]

@@ -68,12 +68,16 @@ def write_card(
 
 
 def _sources(recipe: Recipe) -> list[tuple[str, float]]:
-    return [*recipe.data.text.items(), *recipe.data.pairs.items()]
+    data = recipe.data
+    # a source that gives both texts and pairs stands in one row
+    return list({**data.text, **data.pairs, **data.structure}.items())
 
 
 def _source_row(name: str, weight: float, recipe: Recipe, counts: dict[str, Any]) -> str:
     licence = recipe.data.licences.get(name, NOT_STATED)
-    read = ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in counts[name].items())
+    read = ", ".join(
+        f"{key.replace('_', ' ')} {value:,}" for key, value in counts[name].items() if value
+    )
     return f"| {name} | {weight:g} | {licence} | {read} |"
 
 
