@@ -38,7 +38,7 @@ def pair(n: int) -> dict[str, str]:
 
 
 def test_own_sources_take_the_place_of_the_recipes(tmp_path: Path, notes: Path):
-    """Texts alone give pairs by structure; pairs given are used instead; --set has the last word."""
+    """Texts alone give pairs by structure; given pairs are used instead; --set comes last."""
     pairs = write_lines(tmp_path / "p.jsonl", pair(1))
     alone = load_recipe("lbr-mini-cpu", data=own_data([str(notes)], [], home=tmp_path))
     assert dict(alone.data.text) == dict(alone.data.structure) == {str(notes): 1.0}

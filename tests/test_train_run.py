@@ -157,7 +157,7 @@ def test_every_shipped_recipe_loads():
     assert "lbr-mini-cpu" in names
     for name in names:
         recipe = load_recipe(name)
-        sources = {*recipe.data.text, *recipe.data.pairs}
+        sources = {*recipe.data.text, *recipe.data.pairs, *recipe.data.structure}
         assert set(recipe.data.licences) == sources
 
 
