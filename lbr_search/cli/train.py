@@ -3,49 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from lbr_search.cli import ablate
 from lbr_search.cli.options import home_of
+from lbr_search.cli.train_options import (
+    DataFolder,
+    Overrides,
+    OwnPairs,
+    OwnText,
+    RecipeName,
+    RunFolder,
+    own_sources,
+)
 
 train_app = typer.Typer(
     help="Train an encoder in two stages: learn the domain, then represent it.",
     epilog="Example: lbr-search train all lbr-mini-cpu --out runs/mine --data my-data",
     no_args_is_help=True,
 )
-
-RecipeName = Annotated[
-    str, typer.Argument(help="TOML file, or the name of a shipped recipe.", metavar="RECIPE")
-]
-RunFolder = Annotated[
-    Path, typer.Option("--out", help="Folder for checkpoints; an unfinished run goes on.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="section.key=value; repeat for several.", metavar="KEY=VALUE"),
-]
-DataFolder = Annotated[
-    Path, typer.Option("--data", help="Folder that the recipe's data paths start from.")
-]
-OwnText = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--text",
-        help="Own documents, anything that can be ingested, instead of the recipe's sources;"
-        " repeat for several.",
-        metavar="SOURCE",
-    ),
-]
-OwnPairs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--pairs",
-        help="Own pairs: JSON lines of query, title, positive, group; repeat for several. Without"
-        " them, titles, headings, docstrings and definitions of --text ask for what they name.",
-        metavar="FILE",
-    ),
-]
 
 
 @train_app.command(epilog="Example: lbr-search train stage1 lbr-mini-cpu --out runs/mine")
@@ -59,7 +37,7 @@ def stage1(
     pairs: OwnPairs = None,
 ) -> None:
     """Learn: read the domain's text through the compression tokens."""
-    own = _own(context, text, pairs)
+    own = own_sources(home_of(context), text, pairs)
     _train("stage1", recipe, out, overrides, data, own)
 
 
@@ -74,7 +52,7 @@ def stage2(
     pairs: OwnPairs = None,
 ) -> None:
     """Represent: contrastive training, from what stage 1 left in the same folder."""
-    own = _own(context, text, pairs)
+    own = own_sources(home_of(context), text, pairs)
     _train("stage2", recipe, out, overrides, data, own)
 
 
@@ -91,17 +69,8 @@ def both_stages(
     pairs: OwnPairs = None,
 ) -> None:
     """Both stages, one after the other."""
-    own = _own(context, text, pairs)
+    own = own_sources(home_of(context), text, pairs)
     _train("all", recipe, out, overrides, data, own)
-
-
-def _own(
-    context: typer.Context, text: list[str] | None, pairs: list[Path] | None
-) -> dict[str, Any] | None:
-    """The user's own sources, or None for those of the recipe."""
-    from lbr_search.train.sources import own_data
-
-    return own_data(text or [], pairs or [], home=home_of(context)) if text or pairs else None
 
 
 def _train(
@@ -131,4 +100,6 @@ def _train(
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
+    for module in (ablate,):
+        module.register(train_app)
     app.add_typer(train_app, name="train")
