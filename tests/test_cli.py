@@ -26,6 +26,7 @@ COMMANDS = (
     ("train", "stage1"),
     ("train", "stage2"),
     ("train", "all"),
+    ("train", "pairs"),
     ("train", "ablate"),
     ("doctor",),
     ("corpora",),

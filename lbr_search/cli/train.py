@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from lbr_search.cli import ablate
+from lbr_search.cli import ablate, train_data
 from lbr_search.cli.options import home_of
 from lbr_search.cli.train_options import (
     DataFolder,
@@ -100,6 +100,6 @@ def _train(
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    for module in (ablate,):
+    for module in (train_data, ablate):
         module.register(train_app)
     app.add_typer(train_app, name="train")

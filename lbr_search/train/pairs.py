@@ -20,7 +20,7 @@ from lbr_search.corpus.readers import walk_files
 from lbr_search.corpus.records import RowError
 from lbr_search.corpus.sources import ResolvedSource, read_resolved
 from lbr_search.errors import CorpusError
-from lbr_search.protocols import RejectSink
+from lbr_search.protocols import ReadOptions, RejectSink
 from lbr_search.types import Document
 
 MAX_CODE_LINES = 60
@@ -46,16 +46,25 @@ class Pair:
     """What it was made of, such as ``title -> text``."""
 
 
-def structure_pairs(source: ResolvedSource, *, rejects: RejectSink) -> Iterator[Pair]:
+def structure_pairs(
+    source: ResolvedSource, *, rejects: RejectSink, columns: tuple[str, str] | None = None
+) -> Iterator[Pair]:
     """The pairs that a source's structure makes: of code by its docstrings, else of documents.
 
+    Args:
+        source: anything that can be ingested.
+        rejects: told of what cannot be read.
+        columns: of the term and of its definition; None = found by their names, if at all.
+
     Raises:
-        CorpusError: the source is damaged.
+        CorpusError: the source is damaged, or has no such column.
     """
     if source.reader == "python":
         yield from code_pairs(source.path, rejects=rejects)
         return
     options, is_glossary = glossary_options(source)
+    if columns is not None:
+        options, is_glossary = ReadOptions(title_column=columns[0], text_column=columns[1]), True
     documents = read_resolved(source, options=options, rejects=rejects)
     yield from glossary_pairs(documents) if is_glossary else document_pairs(documents)
 
@@ -150,7 +159,8 @@ def write_pairs(pairs: Iterable[Pair], path: Path) -> dict[str, int]:
         raise CorpusError(
             "the sources hold no documented function, title, heading or definition to make pairs "
             "of.",
-            "give documents with titles, or name columns with --title-column and --text-column",
+            "give documents with titles, or name columns with --term-column and "
+            "--definition-column",
         )
     partial.rename(path)
     return dict(counts)
