@@ -27,6 +27,7 @@ COMMANDS = (
     ("train", "stage2"),
     ("train", "all"),
     ("train", "pairs"),
+    ("train", "pack"),
     ("train", "ablate"),
     ("doctor",),
     ("corpora",),

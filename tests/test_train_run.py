@@ -162,6 +162,6 @@ def test_every_shipped_recipe_loads():
 
 
 def test_an_unknown_recipe_names_the_shipped_ones():
-    """`train all lbr-mini` points to lbr-mini-cpu."""
-    with pytest.raises(ConfigError, match="use lbr-mini-cpu"):
-        load_recipe("lbr-mini")
+    """`train all lbr-mini-cpus` points to lbr-mini-cpu."""
+    with pytest.raises(ConfigError, match=r"shipped: .*smoke(.|\n)*use lbr-mini-cpu"):
+        load_recipe("lbr-mini-cpus")

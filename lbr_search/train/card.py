@@ -24,7 +24,13 @@ def write_card(
         run: folder of the run, for the measures in its logs.
     """
     shape = recipe.model
-    origin = f"`{shape.backbone}`" if shape.backbone else "random weights (a small Llama)"
+    begun = shape.backbone or shape.from_encoder
+    origin = f"`{begun}`" if begun else "random weights (a small Llama)"
+    sizes = [
+        f"| vector size | {shape.hidden_size} |",
+        f"| layers, heads | {shape.n_layers}, {shape.n_heads} |",
+    ]
+    trained = f"LoRA of rank {shape.lora_rank}, merged" if shape.lora_rank else "all"
     lines = [
         f"# {shape.name} ({stage})",
         "",
@@ -36,8 +42,8 @@ def write_card(
         "| | |",
         "|---|---|",
         f"| backbone | {origin} |",
-        f"| vector size | {shape.hidden_size} |",
-        f"| layers, heads | {shape.n_layers}, {shape.n_heads} |",
+        *([] if begun else sizes),  # those of a given backbone stand in its config.json
+        f"| weights trained | {trained} |",
         f"| longest text | {shape.max_tokens} tokens; longer ones are cut and counted |",
         f"| stage 1 steps | {recipe.stage1_loop.steps} |",
         f"| stage 2 steps | {recipe.stage2_loop.steps} |",

@@ -22,6 +22,9 @@ class ModelConfig:
     """Folder or hub name of an `AutoModelForCausalLM`; empty = from scratch with the rest."""
     from_encoder: str = ""
     """A BERT encoder (folder, or name of a packaged model) whose weights begin a causal LM."""
+    lora_rank: int = 0
+    """Rank of low-rank additions that are trained in the place of the backbone's own weights and
+    merged into them at the end of a stage; 0 = all weights are trained."""
     compression_token: str = ""
     """Token of the vocabulary whose embedding the compression tokens begin as; empty = random."""
     name: str = "lbr"
@@ -59,6 +62,13 @@ class ModelConfig:
             "from_encoder",
             self.from_encoder,
             f"of nothing, or leave out backbone = {self.backbone!r}: one of them begins the model",
+        )
+        check(self.lora_rank >= 0, "lora_rank", self.lora_rank, ">= 0")
+        check(
+            not self.lora_rank or bool(self.backbone or self.from_encoder),
+            "lora_rank",
+            self.lora_rank,
+            "of 0: weights that begin at random are trained whole",
         )
         check(self.value_scale >= 0, "value_scale", self.value_scale, ">= 0")
         check(self.compression_scale > 0, "compression_scale", self.compression_scale, "> 0")

@@ -32,6 +32,7 @@ from lbr_search.train.data import TrainingData, load_data
 from lbr_search.train.distill import Teachers
 from lbr_search.train.evaluate import DevSet, dev_sets, evaluate
 from lbr_search.train.loop import Batch, FitReport, Objective, Step, fit
+from lbr_search.train.lora import add_adapters, merge_adapters
 from lbr_search.train.mining import mine_hard_negatives
 from lbr_search.train.recipe import ModelConfig, Recipe, load_recipe, recipe_mapping
 from lbr_search.train.sources import tokenizer_texts
@@ -210,8 +211,11 @@ class _Run:
             if self.progress is not None:
                 self.progress(name, step)
 
-        loop = getattr(self.recipe, f"{name}_loop")
+        loop, rank = getattr(self.recipe, f"{name}_loop"), self.recipe.model.lora_rank
         if loop.steps:
+            if rank:
+                add_adapters(model.backbone, rank=rank, seed=self.recipe.data.seed)
+                model.to(_device())
             report = fit(
                 model,
                 loop,
@@ -219,6 +223,8 @@ class _Run:
                 folder=self.out / name,
                 progress=tell,
             )
+            if rank:
+                merge_adapters(model.backbone)
         else:
             report = FitReport(0, 0, 0.0, 0, 0, 0.0, "not trained")
         model.eval()
