@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from lbr_search.train.data import load_data
+from lbr_search.errors import CorpusError
+from lbr_search.train.cleaning import PAIRS, Cleaner
 from lbr_search.train.overlap import HeldOut, held_out_of
 from lbr_search.train.recipe import DataConfig
-from tests.tiny import tiny_tokenizer
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 
@@ -60,33 +61,18 @@ def test_dev_and_test_of_a_suite_are_held_out_and_train_is_not(tmp_path: Path):
 def test_training_data_drops_and_counts_what_is_held_out(tmp_path: Path):
     """Of a suite its train split may be read; a pair that a test query equals is left out."""
     write_suite(tmp_path / "suites/medical/s")
-    rows = [
-        {"query": "who is b", "positive": "somebody else"},
-        {"query": "free", "positive": "nothing of the suite"},
-    ]
+    rows = [{"query": "who is b", "positive": "somebody else"}]
+    rows += [{"query": f"free {n}", "positive": f"nothing of suite {n}"} for n in range(10)]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     config = DataConfig(
         text={}, pairs={"pairs.jsonl": 1.0, "suites/medical/s": 1.0}, held_out="suites"
     )
-    data = load_data(
-        config,
-        tmp_path,
-        tokenizer=tiny_tokenizer(),
-        prompts=("<query>", "<passage>"),
-        n_compression_tokens=3,
-        cache=tmp_path / "cache",
-    )
-    assert data.counts["pairs.jsonl"]["held_out"] == 1
-    assert len(data.pairs[0].train) == 1
+    cleaner = Cleaner(config, tmp_path)
+    pairs, counts = cleaner.pairs("pairs.jsonl", PAIRS)
+    assert (len(pairs), counts["held_out"]) == (10, 1)
     # the document of the train query shares thirteen words with the held-out ones
-    assert data.counts["suites/medical/s"] == {
-        "train": 0,
-        "dev": 0,
-        "duplicates_dropped": 0,
-        "held_out": 1,
-        "tokens": 0,
-    }
-    assert data.pairs[1].domain == "medical"
+    with pytest.raises(CorpusError, match="no pair to train on: read 1, held out 1"):
+        cleaner.pairs("suites/medical/s", PAIRS)
 
 
 def test_the_hashes_do_not_depend_on_the_order_of_words_seen():

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lbr_search.corpus.rejects import Rejects
 from lbr_search.errors import CorpusError
 from lbr_search.train.batches import stage1_batch, stage2_batch
-from lbr_search.train.data import TrainingData, load_data, read_pairs
+from lbr_search.train.data import TrainingData, load_data
 from lbr_search.train.evaluate import DevSet, dev_sets, ndcg_at_10
 from lbr_search.train.mining import mine_hard_negatives
 from lbr_search.train.recipe import DataConfig, Stage1Config, Stage2Config
+from lbr_search.train.sources import read_pairs
 from tests.tiny import tiny_tokenizer
 
 CONFIG = DataConfig(
@@ -174,7 +176,10 @@ def test_a_title_that_repeats_the_query_is_left_out(tmp_path: Path):
         {"query": "wheezing", "title": "asthma", "positive": "a lung disease", "group": "1"},
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
-    assert [p for _, p, _ in read_pairs(path)] == ["a lung disease", "asthma a lung disease"]
+    assert [p for _, p, _ in read_pairs(path, rejects=Rejects(None))] == [
+        "a lung disease",
+        "asthma a lung disease",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -157,11 +157,11 @@ def test_every_shipped_recipe_loads():
     assert "lbr-mini-cpu" in names
     for name in names:
         recipe = load_recipe(name)
-        sources = {*recipe.data.text, *recipe.data.pairs}
+        sources = {*recipe.data.text, *recipe.data.pairs, *recipe.data.structure}
         assert set(recipe.data.licences) == sources
 
 
 def test_an_unknown_recipe_names_the_shipped_ones():
-    """`train all lbr-mini` points to lbr-mini-cpu."""
-    with pytest.raises(ConfigError, match="use lbr-mini-cpu"):
-        load_recipe("lbr-mini")
+    """`train all lbr-mini-cpus` points to lbr-mini-cpu."""
+    with pytest.raises(ConfigError, match=r"shipped: .*smoke(.|\n)*use lbr-mini-cpu"):
+        load_recipe("lbr-mini-cpus")

@@ -87,10 +87,10 @@ def markdown_report(result: BenchResult) -> str:
             [row[0], row[1], f"**{row[2]}**" if row[2] == best else row[2], *row[3:]]
             for row in _arm_rows(suite)
         ]
-    parts = [_markdown_table(HEADINGS, rows)]
+    parts = [markdown_table(HEADINGS, rows)]
     compared = [list(row) for row in _comparison_rows(result)]
     if compared:
-        parts += [_markdown_table(COMPARISON_HEADINGS, compared), _note()]
+        parts += [markdown_table(COMPARISON_HEADINGS, compared), _note()]
     parts.append(_provenance(result))
     if result.warnings:
         parts.append("\n".join(f"- {warning}" for warning in result.warnings))
@@ -142,11 +142,11 @@ def _arm_rows(suite: SuiteResult) -> Iterator[list[str]]:
 def _comparison_rows(result: BenchResult) -> Iterator[list[str]]:
     for suite in result.suites.values():
         for (system, baseline), found in suite.comparisons.items():
-            low, high = (_signed(value) for value in found.interval)
+            low, high = (signed(value) for value in found.interval)
             yield [
                 suite.name,
                 f"{system} - {baseline}",
-                _signed(found.difference),
+                signed(found.difference),
                 f"{low} to {high}",
                 "< .001" if found.p_value < 0.001 else f"{found.p_value:.3f}",
                 f"{found.wins}/{found.ties}/{found.losses}",
@@ -171,10 +171,10 @@ def _figures(measured: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{name}", f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
-def _signed(difference: float) -> str:
+def signed(difference: float) -> str:
     """A difference with its sign; what rounds to nothing has none.
 
-    >>> _signed(0.0123), _signed(-0.00001)
+    >>> signed(0.0123), signed(-0.00001)
     ('+0.012', '0.000')
     """
     shown = f"{difference:+.3f}"
@@ -216,7 +216,8 @@ def _rich_table(title: str, headings: tuple[str, ...]) -> Table:
     return table
 
 
-def _markdown_table(headings: tuple[str, ...], rows: list[list[str]]) -> str:
+def markdown_table(headings: tuple[str, ...], rows: list[list[str]]) -> str:
+    """A Markdown table; the first two columns to the left, the others are numbers."""
     marks = ["---" if number < _N_LEFT else "---:" for number in range(len(headings))]
     lines = [list(headings), marks, *rows]
     return "\n".join(

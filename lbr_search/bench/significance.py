@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,3 +157,20 @@ def smallest_difference(differences: NDArray[np.float64]) -> float:
     normal = statistics.NormalDist()
     factor = normal.inv_cdf(1 - ALPHA / 2) + normal.inv_cdf(POWER)
     return float(factor * differences.std(ddof=1) / np.sqrt(len(differences)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for being several: the chance of any false claim stays at the level.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected = [0.0] * len(p_values)
+    running = 0.0
+    for n_before, place in enumerate(order):
+        running = max(running, (len(p_values) - n_before) * p_values[place])
+        corrected[place] = min(1.0, running)
+    return corrected

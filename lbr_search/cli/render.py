@@ -120,7 +120,21 @@ def show_training(report: TrainReport) -> None:
         + (f"; gone on from step {fit.resumed_from:,}" if fit.resumed_from else "")
         for stage, fit in report.stages.items()
     }
-    show_pairs({**rows, "encoder": str(report.checkpoint)})
+    sources = {
+        # a user's own source has an absolute path, which would fill the line
+        (Path(name).name if Path(name).is_absolute() else name): named_counts(counts)
+        for name, counts in report.counts.items()
+    }
+    show_pairs({**sources, **rows, "encoder": str(report.checkpoint)})
+
+
+def named_counts(counts: Mapping[str, int]) -> str:
+    """Counts in one line; what is 0 is left out.
+
+    >>> named_counts({"train": 1200, "held_out": 0, "near_duplicates": 3})
+    'train 1,200, near duplicates 3'
+    """
+    return ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items() if n)
 
 
 def show_pairs(rows: Mapping[str, str]) -> None:

@@ -24,6 +24,7 @@ def write_card(
         run: folder of the run, for the measures in its logs.
     """
     shape = recipe.model
+    trained = f"LoRA of rank {shape.lora_rank}, merged" if shape.lora_rank else "all"
     lines = [
         f"# {shape.name} ({stage})",
         "",
@@ -36,6 +37,7 @@ def write_card(
         "|---|---|",
         f"| began as | {_origin(recipe)} |",
         f"| teachers | {', '.join(recipe.distill.teachers) or 'none'} |",
+        f"| weights trained | {trained} |",
         f"| longest text | {shape.max_tokens} tokens; longer ones are cut and counted |",
         f"| stage 1 steps | {recipe.stage1_loop.steps} |",
         f"| stage 2 steps | {recipe.stage2_loop.steps} |",
@@ -80,12 +82,16 @@ def _origin(recipe: Recipe) -> str:
 
 
 def _sources(recipe: Recipe) -> list[tuple[str, float]]:
-    return [*recipe.data.text.items(), *recipe.data.pairs.items()]
+    data = recipe.data
+    # a source that gives both texts and pairs stands in one row
+    return list({**data.text, **data.pairs, **data.structure}.items())
 
 
 def _source_row(name: str, weight: float, recipe: Recipe, counts: dict[str, Any]) -> str:
     licence = recipe.data.licences.get(name, NOT_STATED)
-    read = ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in counts[name].items())
+    read = ", ".join(
+        f"{key.replace('_', ' ')} {value:,}" for key, value in counts[name].items() if value
+    )
     return f"| {name} | {weight:g} | {licence} | {read} |"
 
 

@@ -48,7 +48,8 @@ def evaluate(model: LbrModel, sets: Sequence[DevSet], *, by: str) -> dict[str, f
     Args:
         model: in evaluation mode.
         sets: held-out pairs.
-        by: measure that becomes "score": ``dev_ndcg@10``, or ``-nll_y_z`` (stage 1).
+        by: measure that becomes "score", with a minus where less is better: ``dev_ndcg@10``,
+            or ``-nll_y_z`` (stage 1).
 
     Returns:
         "dev_ndcg@10" (mean over domains of the mean over sources), one "dev_ndcg@10/DOMAIN" each,
@@ -68,7 +69,7 @@ def evaluate(model: LbrModel, sets: Sequence[DevSet], *, by: str) -> dict[str, f
     measures["dev_ndcg@10"] = float(np.mean(list(domains.values()))) if domains else 0.0
     measures |= _bottleneck(model, sets)
     measures |= _geometry(np.concatenate(vectors)) if vectors else {}
-    measures["score"] = -measures["nll_y_z"] if by == "-nll_y_z" else measures["dev_ndcg@10"]
+    measures["score"] = -measures[by[1:]] if by.startswith("-") else measures[by]
     return measures
 
 
@@ -83,7 +84,7 @@ def ndcg_at_10(scores: NDArray[np.float32], dev: DevSet) -> float:
 def _dev_set(
     source: PairSource, data: TrainingData, config: DataConfig, limits: Stage2Config
 ) -> DevSet:
-    rng = np.random.default_rng([config.seed, 3])
+    rng = np.random.default_rng([config.split_seed, 3])
     n_other = max(0, config.dev_passages - len(source.dev))
     other = rng.choice(source.train, size=min(n_other, len(source.train)), replace=False)
     rows = np.concatenate([source.dev, np.sort(other)])

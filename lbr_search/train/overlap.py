@@ -22,6 +22,38 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Odd, so that multiplying by it loses nothing modulo 2**64."""
 
 
+class WordRuns:
+    """Texts -> hashes of their runs of words, the same in every process.
+
+    Args:
+        n_words: length of a run; a shorter text is one run, and no part of a longer one.
+    """
+
+    def __init__(self, n_words: int) -> None:
+        self._n_words = n_words
+        self._codes: dict[str, int] = {}
+
+    def of(self, text: str) -> NDArray[np.uint64]:
+        """One number a run, in the order of the text; none for a text without words."""
+        words = _WORD.findall(text.lower())
+        if not words:
+            return np.zeros(0, dtype=np.uint64)
+        codes = np.array([self._code(word) for word in words], dtype=np.uint64)
+        n = min(self._n_words, len(codes))
+        runs = np.full(len(codes) - n + 1, n, dtype=np.uint64)  # a short text is no part of a run
+        for offset in range(n):
+            runs = (runs ^ codes[offset : offset + len(runs)]) * _FACTOR
+            runs ^= runs >> np.uint64(29)
+        return runs
+
+    def _code(self, word: str) -> int:
+        code = self._codes.get(word)
+        if code is None:
+            code = int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little")
+            self._codes[word] = code
+        return code
+
+
 class HeldOut:
     """The queries of suites and the documents that answer them, as hashes of runs of words.
 
@@ -30,8 +62,8 @@ class HeldOut:
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._words: dict[str, int] = {}
-        runs = [self._runs(text) for text in texts]
+        self._runs = WordRuns(N_WORDS)
+        runs = [self._runs.of(text) for text in texts]
         joined = np.concatenate(runs) if runs else np.zeros(0, dtype=np.uint64)
         self._held_out: NDArray[np.uint64] = np.unique(joined)
 
@@ -41,31 +73,11 @@ class HeldOut:
 
     def overlaps(self, text: str) -> bool:
         """Whether a run of 13 words, or the whole of a shorter text, is held out."""
-        runs = self._runs(text)
+        runs = self._runs.of(text)
         if len(runs) == 0 or len(self._held_out) == 0:
             return False
         places = np.searchsorted(self._held_out, runs).clip(max=len(self._held_out) - 1)
         return bool((self._held_out[places] == runs).any())
-
-    def _runs(self, text: str) -> NDArray[np.uint64]:
-        words = _WORD.findall(text.lower())
-        if not words:
-            return np.zeros(0, dtype=np.uint64)
-        codes = np.array([self._code(word) for word in words], dtype=np.uint64)
-        n = min(N_WORDS, len(codes))
-        runs = np.full(len(codes) - n + 1, n, dtype=np.uint64)  # a short text is no part of a run
-        for offset in range(n):
-            runs = (runs ^ codes[offset : offset + len(runs)]) * _FACTOR
-            runs ^= runs >> np.uint64(29)
-        return runs
-
-    def _code(self, word: str) -> int:
-        """A number for each word, the same in every process."""
-        code = self._words.get(word)
-        if code is None:
-            code = int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little")
-            self._words[word] = code
-        return code
 
 
 def held_out_of(suites: Iterable[Path]) -> HeldOut:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ class ModelConfig:
     """Folder or hub name of an `AutoModelForCausalLM`; empty = from scratch with the rest."""
     from_encoder: str = ""
     """A BERT encoder (folder, or name of a packaged model) whose weights begin a causal LM."""
+    lora_rank: int = 0
+    """Rank of low-rank additions that are trained in the place of the backbone's own weights and
+    merged into them at the end of a stage; 0 = all weights are trained."""
     compression_token: str = ""
     """Token of the vocabulary whose embedding the compression tokens begin as; empty = random."""
     name: str = "lbr"
@@ -59,6 +63,13 @@ class ModelConfig:
             self.from_encoder,
             f"of nothing, or leave out backbone = {self.backbone!r}: one of them begins the model",
         )
+        check(self.lora_rank >= 0, "lora_rank", self.lora_rank, ">= 0")
+        check(
+            not self.lora_rank or bool(self.backbone or self.from_encoder),
+            "lora_rank",
+            self.lora_rank,
+            "of 0: weights that begin at random are trained whole",
+        )
         check(self.value_scale >= 0, "value_scale", self.value_scale, ">= 0")
         check(self.compression_scale > 0, "compression_scale", self.compression_scale, "> 0")
         check(self.vocab_size >= 300, "vocab_size", self.vocab_size, ">= 300")
@@ -78,10 +89,15 @@ class DataConfig:
     """JSON-lines files of documents (``title``, ``text``), any compression -> weight."""
     pairs: dict[str, float]
     """JSON-lines files of ``query, title, positive, group``, or BEIR folders -> weight."""
+    structure: dict[str, float] = field(default_factory=dict)
+    """Anything that can be ingested, whose own structure makes pairs (train/pairs.py) -> weight."""
     licences: dict[str, str] = field(default_factory=dict)
     """Source -> licence, for the model card."""
     held_out: str = ""
     """Folder of suites: what overlaps their dev and test splits is dropped and counted."""
+    near_duplicate: float = 0.85
+    """Share of runs of five words in common (Jaccard, estimated) from which a later passage is
+    dropped as a near duplicate of an earlier one; 1 = exact duplicates only."""
     max_text_chars: int = 6_000_000
     """Characters read from each text source."""
     tokenizer_chars: int = 3_000_000
@@ -91,11 +107,19 @@ class DataConfig:
     dev_passages: int = 400
     """Passages of each source that a dev query is searched among."""
     seed: int = 13
+    """Of weights that begin at random, and of the batches."""
+    split_seed: int = 13
+    """Decides which pairs are held out; runs that are compared share it."""
 
     def __post_init__(self) -> None:
-        check(bool(self.pairs), "data.pairs", self.pairs, "with at least one file")
-        for weight in (*self.text.values(), *self.pairs.values()):
+        has_pairs = bool(self.pairs or self.structure)
+        check(has_pairs, "data.pairs", self.pairs, "with at least one file, or set data.structure")
+        for weight in (*self.text.values(), *self.pairs.values(), *self.structure.values()):
             check(weight > 0, "weight of a source", weight, "> 0")
+        both = sorted(set(self.pairs) & set(self.structure))
+        check(not both, "data.structure", both, "that data.pairs does not name too")
+        near = self.near_duplicate
+        check(0 < near <= 1, "near_duplicate", near, "above 0, at most 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +127,7 @@ class LoopConfig:
     """What the one training loop needs, whatever the loss."""
 
     steps: int = 100
+    """0 leaves the stage out: it ends with the weights that it began with."""
     learning_rate: float = 1e-3
     """Peak, of AdamW."""
     warmup_steps: int = 20
@@ -119,7 +144,7 @@ class LoopConfig:
     """bf16 (autocast, fp32 master weights), fp32, or auto: the faster of the two here."""
 
     def __post_init__(self) -> None:
-        check(self.steps > 0, "steps", self.steps, "> 0")
+        check(self.steps >= 0, "steps", self.steps, ">= 0")
         check(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
         check(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, ">= 0")
         check(0 <= self.decay_share <= 1, "decay_share", self.decay_share, "between 0 and 1")
@@ -145,6 +170,8 @@ class Stage1Config:
     """Longest x."""
     target_tokens: int = 48
     """Longest y."""
+    plain: bool = False
+    """Plain language modelling of x and y as one text instead (train/control.py)."""
     lambda_lm: float = 1.0
     lm_every: int = 1
     """`NLL(x)` scores one token in so many: with a large vocabulary it is most of the cost."""
@@ -268,14 +295,25 @@ def find_recipe(name_or_path: str | Path) -> Path:
     )
 
 
-def load_recipe(name_or_path: str | Path, *, overrides: list[str] | None = None) -> Recipe:
+def load_recipe(
+    name_or_path: str | Path,
+    *,
+    overrides: list[str] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Recipe:
     """Read a recipe and apply ``section.key=value`` overrides.
+
+    Args:
+        name_or_path: as for `find_recipe`.
+        overrides: the last word on any setting.
+        data: keys of [data] that take the place of the file's, such as a user's own sources.
 
     Raises:
         ConfigError: an unknown section or key, or a value out of range.
     """
     path = find_recipe(name_or_path)
     tables = load_toml(path)
+    tables["data"] = {**tables.get("data", {}), **(data or {})}
     for section, values in parse_assignments(overrides or []).items():
         tables.setdefault(section, {}).update(values)
     unknown = [name for name in tables if name not in SECTIONS]
@@ -283,7 +321,6 @@ def load_recipe(name_or_path: str | Path, *, overrides: list[str] | None = None)
         raise ConfigError(
             f"{path}: unknown section [{unknown[0]}].", nearest(unknown[0], dict(SECTIONS))
         )
-    tables.setdefault("data", {})
     for key in ("text", "pairs"):
         tables["data"].setdefault(key, {})
     return Recipe(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 import torch
@@ -27,12 +27,15 @@ from lbr_search.train.backbone import (
 )
 from lbr_search.train.batches import Stage1Batch, Stage2Batch, stage1_batch, stage2_batch
 from lbr_search.train.card import write_card
-from lbr_search.train.data import TrainingData, load_data, tokenizer_texts
+from lbr_search.train.control import plain_loss
+from lbr_search.train.data import TrainingData, load_data
 from lbr_search.train.distill import Teachers
 from lbr_search.train.evaluate import DevSet, dev_sets, evaluate
 from lbr_search.train.loop import Batch, FitReport, Objective, Step, fit
+from lbr_search.train.lora import add_adapters, merge_adapters
 from lbr_search.train.mining import mine_hard_negatives
 from lbr_search.train.recipe import ModelConfig, Recipe, load_recipe, recipe_mapping
+from lbr_search.train.sources import tokenizer_texts
 from lbr_search.train.stage1 import stage1_loss
 from lbr_search.train.stage2 import stage2_loss
 from lbr_search.train.tokens import train_tokenizer
@@ -52,9 +55,11 @@ class TrainReport:
     checkpoint: Path
     stages: dict[str, FitReport]
     measures: dict[str, dict[str, float]]
+    counts: dict[str, dict[str, int]]
+    """Source -> what was read of it, and what was left out."""
 
 
-def train(
+def train(  # noqa: PLR0913 - a front door: every option is a keyword with a default
     stage: str,
     recipe: str | Path,
     *,
@@ -62,6 +67,8 @@ def train(
     data: Path,
     overrides: list[str] | None = None,
     progress: Callable[[str, Step], None] | None = None,
+    own: Mapping[str, Any] | None = None,
+    shared: Path | None = None,
 ) -> TrainReport:
     """Train an LBR encoder, or go on with a run that was stopped.
 
@@ -72,6 +79,8 @@ def train(
         data: folder that the recipe's sources are relative to.
         overrides: ``section.key=value``.
         progress: told (stage, step) after every step.
+        own: keys of [data] that take the place of the recipe's (`sources.own_data`).
+        shared: folder of tokenizer and token tables, for runs that have the same; default `out`.
 
     Raises:
         ConfigError: the recipe or the stage is wrong, or `out` holds another recipe's run.
@@ -80,27 +89,28 @@ def train(
     """
     if stage not in STAGES:
         raise ConfigError(f"unknown stage {stage!r}.", f"use one of {', '.join(STAGES)}")
-    settings = load_recipe(recipe, overrides=overrides)
+    settings = load_recipe(recipe, overrides=overrides, data=own)
+    shared = shared or out
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, settings)
     keep_freed_memory()
     torch.manual_seed(settings.data.seed)
-    tokenizer = _tokenizer(settings, out, data)
+    tokenizer = _tokenizer(settings, shared, data)
     examples = load_data(
         settings.data,
         data,
         tokenizer=tokenizer,
         prompts=(settings.model.query_prompt, settings.model.passage_prompt),
         n_compression_tokens=settings.model.n_compression_tokens,
-        cache=out / "data",
+        cache=shared / "data",
     )
-    run = _Run(settings, out, tokenizer, examples, progress)
+    run = _Run(settings, out, tokenizer, examples, progress, shared / "data")
     reports, measures = {}, {}
     if stage in ("stage1", "all"):
         reports["stage1"], measures["stage1"] = run.stage1()
     if stage in ("stage2", "all"):
         reports["stage2"], measures["stage2"] = run.stage2()
-    return TrainReport(out / "checkpoint", reports, measures)
+    return TrainReport(out / "checkpoint", reports, measures, examples.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,7 @@ class _Run:
     tokenizer: Tokenizer
     data: TrainingData
     progress: Callable[[str, Step], None] | None
+    cache: Path
 
     def stage1(self) -> tuple[FitReport, dict[str, float]]:
         """Learn, from the untrained backbone."""
@@ -137,9 +148,13 @@ class _Run:
             return made.to(_device())
 
         def loss(examples: Stage1Batch, step: int) -> dict[str, torch.Tensor]:
+            if config.plain:
+                return plain_loss(model, examples, every=config.lm_every)
             return stage1_loss(model, examples, config, seed=seed + step)
 
-        return self._fit("stage1", model, batch, loss, by="-nll_y_z")
+        return self._fit(
+            "stage1", model, batch, loss, by="-nll_y_x" if config.plain else "-nll_y_z"
+        )
 
     def stage2(self) -> tuple[FitReport, dict[str, float]]:
         """Represent, from what stage 1 left."""
@@ -155,7 +170,7 @@ class _Run:
         negatives = None
         if config.hard_negatives:
             negatives = mine_hard_negatives(
-                self.data.pairs, self.tokenizer, n=config.hard_negatives, cache=self.out / "data"
+                self.data.pairs, self.tokenizer, n=config.hard_negatives, cache=self.cache
             )
 
         def batch(step: int) -> Stage2Batch:
@@ -196,13 +211,22 @@ class _Run:
             if self.progress is not None:
                 self.progress(name, step)
 
-        report = fit(
-            model,
-            getattr(self.recipe, f"{name}_loop"),
-            objective=Objective(batch, loss, measure),
-            folder=self.out / name,
-            progress=tell,
-        )
+        loop, rank = getattr(self.recipe, f"{name}_loop"), self.recipe.model.lora_rank
+        if loop.steps:
+            if rank:
+                add_adapters(model.backbone, rank=rank, seed=self.recipe.data.seed)
+                model.to(_device())
+            report = fit(
+                model,
+                loop,
+                objective=Objective(batch, loss, measure),
+                folder=self.out / name,
+                progress=tell,
+            )
+            if rank:
+                merge_adapters(model.backbone)
+        else:
+            report = FitReport(0, 0, 0.0, 0, 0, 0.0, "not trained")
         model.eval()
         measures = measure()
         self._save(model, name, self.out / name / "checkpoint")

