@@ -78,12 +78,13 @@ def compare_vocabularies(
 
 def measure_vocabulary(name: str, tokenizer: Tokenizer, texts: dict[str, list[str]]) -> Vocabulary:
     """Bytes a token of some texts by domain."""
-    unknown = tokenizer.token_to_id("[UNK]")
+    unknown = tokenizer.token_to_id("[UNK]")  # None where nothing is unknown
     by_domain, n_unknown, n_all = {}, 0, 0
     for domain, own in sorted(texts.items()):
         encodings = tokenizer.encode_batch_fast(own, add_special_tokens=False)
         n_tokens = sum(len(encoding.ids) for encoding in encodings)
-        n_unknown += sum(encoding.ids.count(unknown) for encoding in encodings)
+        if unknown is not None:
+            n_unknown += sum(encoding.ids.count(unknown) for encoding in encodings)
         n_all += n_tokens
         by_domain[domain] = sum(len(text.encode()) for text in own) / max(1, n_tokens)
     return Vocabulary(name, tokenizer.get_vocab_size(), by_domain, n_unknown / max(1, n_all))
