@@ -28,6 +28,7 @@ COMMANDS = (
     ("train", "all"),
     ("train", "pairs"),
     ("train", "pack"),
+    ("train", "tokenizer"),
     ("train", "ablate"),
     ("doctor",),
     ("corpora",),

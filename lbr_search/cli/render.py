@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lbr_search.search.explain import Explanation
     from lbr_search.search.searcher import Searcher
     from lbr_search.train.run import TrainReport
+    from lbr_search.train.vocabulary import Vocabulary
 
 LEGS = ("dense", "lexical")
 
@@ -126,6 +127,20 @@ def show_training(report: TrainReport) -> None:
         for name, counts in report.counts.items()
     }
     show_pairs({**sources, **rows, "encoder": str(report.checkpoint)})
+
+
+def show_vocabularies(found: Sequence[Vocabulary]) -> None:
+    """Print one row a vocabulary: entries, bytes a token by domain, unknown tokens."""
+    from rich.table import Table
+
+    table = Table(title="Bytes a token, on texts not trained on", title_justify="left")
+    domains = list(found[0].bytes_per_token)
+    for number, heading in enumerate(("vocabulary", "entries", *domains, "unknown")):
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for each in found:
+        shown = [f"{each.bytes_per_token[domain]:.2f}" for domain in domains]
+        table.add_row(each.name, f"{each.size:,}", *shown, f"{each.unknown:.2%}")
+    show(table)
 
 
 def named_counts(counts: Mapping[str, int]) -> str:

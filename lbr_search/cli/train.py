@@ -11,6 +11,7 @@ from lbr_search.cli import ablate, train_data
 from lbr_search.cli.options import home_of
 from lbr_search.cli.train_options import (
     DataFolder,
+    Generate,
     Overrides,
     OwnPairs,
     OwnText,
@@ -35,9 +36,11 @@ def stage1(
     data: DataFolder = Path(),
     text: OwnText = None,
     pairs: OwnPairs = None,
+    generate: Generate = 0,
 ) -> None:
     """Learn: read the domain's text through the compression tokens."""
     own = own_sources(home_of(context), text, pairs)
+    overrides = [*(overrides or []), f"data.generate={generate}"] if generate else overrides
     _train("stage1", recipe, out, overrides, data, own)
 
 
@@ -50,9 +53,11 @@ def stage2(
     data: DataFolder = Path(),
     text: OwnText = None,
     pairs: OwnPairs = None,
+    generate: Generate = 0,
 ) -> None:
     """Represent: contrastive training, from what stage 1 left in the same folder."""
     own = own_sources(home_of(context), text, pairs)
+    overrides = [*(overrides or []), f"data.generate={generate}"] if generate else overrides
     _train("stage2", recipe, out, overrides, data, own)
 
 
@@ -67,9 +72,11 @@ def both_stages(
     data: DataFolder = Path(),
     text: OwnText = None,
     pairs: OwnPairs = None,
+    generate: Generate = 0,
 ) -> None:
     """Both stages, one after the other."""
     own = own_sources(home_of(context), text, pairs)
+    overrides = [*(overrides or []), f"data.generate={generate}"] if generate else overrides
     _train("all", recipe, out, overrides, data, own)
 
 

@@ -1,4 +1,4 @@
-"""`lbr-search train pairs | pack`: training data from what a user has, and on its way elsewhere."""
+"""`lbr-search train pairs | pack | tokenizer`: training data made, packed, and how it tokenises."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lbr_search.cli.options import home_of
+from lbr_search.cli.options import DEFAULT_PEER, home_of
 from lbr_search.cli.train_options import DataFolder, Overrides, RecipeName
 
 
@@ -77,9 +77,38 @@ def pack(
     show_pairs({**rows, "total": total, "train with": then})
 
 
+def tokenizer(
+    recipe: RecipeName,
+    data: DataFolder = Path(),
+    overrides: Overrides = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Folder with tokenizer.json or GPT-2's two files, or a packaged model; repeat for"
+            f" several. Default: {DEFAULT_PEER.removeprefix('st:')}.",
+            metavar="FOLDER_OR_PACKAGE",
+        ),
+    ] = None,
+) -> None:
+    """Measure bytes a token by domain: the recipe's own vocabulary beside others."""
+    from lbr_search.cli.progress import Line
+    from lbr_search.cli.render import show_vocabularies
+    from lbr_search.train.recipe import load_recipe
+    from lbr_search.train.vocabulary import compare_vocabularies
+
+    settings = load_recipe(recipe, overrides=overrides)
+    others = compare or [DEFAULT_PEER.removeprefix("st:")]
+    with Line() as line:
+        found = compare_vocabularies(settings, data, others=others, progress=line.say)
+    show_vocabularies(found)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog="Example: lbr-search train pairs my-package/ --out my-pairs.jsonl.xz")(pairs)
     app.command(epilog="Example: lbr-search train pack lbr-mini-gpu --data my-data --out packed")(
         pack
     )
+    app.command(
+        epilog="Example: lbr-search train tokenizer smoke --set data.tokenizer_chars=100000"
+    )(tokenizer)

@@ -39,6 +39,15 @@ OwnPairs = Annotated[
     ),
 ]
 
+Generate = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Queries that the model writes for passages of the texts between the stages; those"
+        " that find their passage again are trained on.",
+    ),
+]
+
 
 def own_sources(
     home: Path, text: list[str] | None, pairs: list[Path] | None

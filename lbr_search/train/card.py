@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lbr_search.train import generate
 from lbr_search.train.recipe import Recipe
 
 NOT_STATED = "not stated in the recipe"
@@ -50,6 +51,7 @@ def write_card(
         "| source | weight | licence | read |",
         "|---|---|---|---|",
         *(_source_row(name, weight, recipe, counts) for name, weight in _sources(recipe)),
+        *_generated_row(counts),
         "",
         "## Measures on held-out pairs",
         "",
@@ -93,6 +95,14 @@ def _source_row(name: str, weight: float, recipe: Recipe, counts: dict[str, Any]
         f"{key.replace('_', ' ')} {value:,}" for key, value in counts[name].items() if value
     )
     return f"| {name} | {weight:g} | {licence} | {read} |"
+
+
+def _generated_row(counts: dict[str, Any]) -> list[str]:
+    """Of the queries that the model wrote itself, if it did."""
+    if generate.NAME not in counts:
+        return []
+    read = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts[generate.NAME].items())
+    return [f"| {generate.NAME} | mean of the pairs | that of the texts | {read} |"]
 
 
 def _measure_rows(run: Path) -> list[str]:

@@ -106,6 +106,9 @@ class DataConfig:
     """Pairs of each source held out, by group, for dev evaluation (at most a tenth)."""
     dev_passages: int = 400
     """Passages of each source that a dev query is searched among."""
+    generate: int = 0
+    """Queries that the model writes for passages of the texts before stage 2 (train/generate.py);
+    those that find their passage again become pairs."""
     seed: int = 13
     """Of weights that begin at random, and of the batches."""
     split_seed: int = 13
@@ -118,6 +121,7 @@ class DataConfig:
             check(weight > 0, "weight of a source", weight, "> 0")
         both = sorted(set(self.pairs) & set(self.structure))
         check(not both, "data.structure", both, "that data.pairs does not name too")
+        check(self.generate >= 0, "generate", self.generate, ">= 0")
         near = self.near_duplicate
         check(0 < near <= 1, "near_duplicate", near, "above 0, at most 1")
 

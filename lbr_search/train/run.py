@@ -20,6 +20,7 @@ from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
 from lbr_search.encoder.memory import keep_freed_memory
 from lbr_search.encoder.model import LbrModel
 from lbr_search.errors import ConfigError, TrainingError
+from lbr_search.train import generate
 from lbr_search.train.backbone import (
     causal_from_encoder,
     start_as_bag_of_words,
@@ -165,19 +166,20 @@ class _Run:
                 f"lbr-search train all RECIPE --out {self.out}",
             )
         model, _, _ = load_checkpoint(learnt, dtype=torch.float32)
+        data = self._with_generated(model)
         config, seed = self.recipe.stage2, self.recipe.data.seed
         teachers = self._teachers(config.distill)
         negatives = None
         if config.hard_negatives:
             negatives = mine_hard_negatives(
-                self.data.pairs, self.tokenizer, n=config.hard_negatives, cache=self.cache
+                data.pairs, self.tokenizer, n=config.hard_negatives, cache=self.cache
             )
 
         def batch(step: int) -> Stage2Batch:
-            made = stage2_batch(self.data, config, seed=seed, step=step, negatives=negatives)
+            made = stage2_batch(data, config, seed=seed, step=step, negatives=negatives)
             if config.distill:
-                queries = teachers.of_queries(made.queries, n_prompt=len(self.data.query_prompt))
-                n_prompt = len(self.data.passage_prompt)
+                queries = teachers.of_queries(made.queries, n_prompt=len(data.query_prompt))
+                n_prompt = len(data.passage_prompt)
                 passages = teachers.of_passages(made.passages, n_prompt=n_prompt)
                 both = zip(queries, passages, strict=True)
                 made = replace(made, taught=tuple(torch.cat(parts) for parts in both))
@@ -188,6 +190,19 @@ class _Run:
             return stage2_loss(model, examples, config, is_warm=is_warm)
 
         return self._fit("stage2", model, batch, loss, by="dev_ndcg@10")
+
+    def _with_generated(self, model: LbrModel) -> TrainingData:
+        """The data, and the pairs that the model of stage 1 makes itself, where they are wanted."""
+        n, seed = self.recipe.data.generate, self.recipe.data.seed
+        if not n:
+            return self.data
+        file = self.out / f"{generate.NAME}.safetensors"
+        source, counts = generate.generated_pairs(
+            model.to(_device()).eval(), self.data, self.recipe.stage2, n=n, seed=seed, file=file
+        )
+        self.data.counts[generate.NAME] = counts
+        pairs = [*self.data.pairs, source] if counts["found_again"] else self.data.pairs
+        return replace(self.data, pairs=pairs)
 
     def _teachers(self, weight: float) -> Teachers:
         return Teachers(self.recipe.distill.teachers if weight else (), self.tokenizer)

@@ -142,17 +142,20 @@ def read_structure(path: Path, *, rejects: RejectSink) -> Iterator[tuple[str, st
 def tokenizer_texts(config: DataConfig, folder: Path) -> Iterator[str]:
     """What a tokenizer is trained on: the same number of characters of every source."""
     rejects = Rejects(None)  # counted where the same sources become tables
-    for name in config.text:
-        texts = read_text(source_path(folder, name), rejects=rejects)
+    for _, texts in source_texts(config, folder, rejects=rejects):
         yield from take_chars(texts, config.tokenizer_chars)
-    for name in config.pairs:
-        pairs = read_pairs(source_path(folder, name), rejects=rejects)
-        joined = (f"{query}\n{passage}" for query, passage, _ in pairs)
-        yield from take_chars(joined, config.tokenizer_chars)
-    for name in config.structure:
-        pairs = read_structure(source_path(folder, name), rejects=rejects)
-        joined = (f"{query}\n{passage}" for query, passage, _ in pairs)
-        yield from take_chars(joined, config.tokenizer_chars)
+
+
+def source_texts(
+    config: DataConfig, folder: Path, *, rejects: RejectSink
+) -> Iterator[tuple[str, Iterator[str]]]:
+    """(name, texts) of every source; a pair is one text, its query above its passage."""
+    for name in config.text:
+        yield name, read_text(source_path(folder, name), rejects=rejects)
+    for names, read in ((config.pairs, read_pairs), (config.structure, read_structure)):
+        for name in names:
+            pairs = read(source_path(folder, name), rejects=rejects)
+            yield name, (f"{query}\n{passage}" for query, passage, _ in pairs)
 
 
 def _read_json_texts(path: Path, rejects: RejectSink) -> Iterator[str]:
