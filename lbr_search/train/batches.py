@@ -16,7 +16,8 @@ from torch import Tensor
 
 from lbr_search.encoder.batching import TokenBatch, collate
 from lbr_search.train.data import PairSource, TextSource, TrainingData
-from lbr_search.train.recipe import Stage1Config, Stage2Config
+from lbr_search.train.phrases import PhrasePool
+from lbr_search.train.stage_config import Stage1Config, Stage2Config
 
 Source = TypeVar("Source", TextSource, PairSource)
 
@@ -26,17 +27,30 @@ class Stage1Batch:
     """Texts x, with places for the compression tokens, and targets y.
 
     Attributes:
+        n_prompt: tokens of the prompt, which stands before each x.
         taught: the teachers' vectors of x, (B, D') each; empty without teachers.
+        text_phrases: (B, S) bool, which tokens of x stand inside a domain phrase; None without
+            a pool.
+        target_phrases: (B, Y) bool, the same of y.
     """
 
     text: TokenBatch
     target: TokenBatch
+    n_prompt: int = 0
     taught: tuple[Tensor, ...] = ()
+    text_phrases: Tensor | None = None
+    target_phrases: Tensor | None = None
 
     def to(self, device: torch.device) -> Stage1Batch:
         """The same batch on another device."""
-        taught = tuple(vectors.to(device) for vectors in self.taught)
-        return Stage1Batch(self.text.to(device), self.target.to(device), taught)
+        return Stage1Batch(
+            self.text.to(device),
+            self.target.to(device),
+            self.n_prompt,
+            tuple(vectors.to(device) for vectors in self.taught),
+            None if self.text_phrases is None else self.text_phrases.to(device),
+            None if self.target_phrases is None else self.target_phrases.to(device),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +80,24 @@ class Stage2Batch:
         )
 
 
-def stage1_batch(data: TrainingData, config: Stage1Config, *, seed: int, step: int) -> Stage1Batch:
+def stage1_batch(
+    data: TrainingData,
+    config: Stage1Config,
+    *,
+    seed: int,
+    step: int,
+    phrases: PhrasePool | None = None,
+) -> Stage1Batch:
     """Texts x and what follows them (or themselves, or a query that they answer) as y.
 
     All x of a batch have nearly one length, so that little is spent on padding.
+
+    Args:
+        data: sources.
+        config: sizes and shares.
+        seed: of the run.
+        step: number of the batch.
+        phrases: whose tokens are marked in x and y; None = nothing is marked.
     """
     rng = np.random.default_rng([seed, 1, step])
     if not data.text or config.pair_share > rng.random():
@@ -77,10 +105,16 @@ def stage1_batch(data: TrainingData, config: Stage1Config, *, seed: int, step: i
     else:
         samples = _text_samples(data, config, rng)
     texts = [data.passage_prompt + text for text, _ in samples]
-    return Stage1Batch(
-        collate(texts, n_compression_tokens=data.n_compression_tokens),
-        collate([target for _, target in samples], n_compression_tokens=0),
-    )
+    text = collate(texts, n_compression_tokens=data.n_compression_tokens)
+    target = collate([target for _, target in samples], n_compression_tokens=0)
+    n_prompt = len(data.passage_prompt)
+    if phrases is None:
+        return Stage1Batch(text, target, n_prompt)
+    inside = [
+        torch.from_numpy(phrases.inside(part.input_ids.numpy(), part.text_mask.numpy()))
+        for part in (text, target)
+    ]
+    return Stage1Batch(text, target, n_prompt, text_phrases=inside[0], target_phrases=inside[1])
 
 
 def stage2_batch(

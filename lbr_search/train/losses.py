@@ -99,6 +99,22 @@ def distillation(student: Tensor, teacher: Tensor, *, temperature: float) -> Ten
     )
 
 
+def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of the losses of tokens, (M,), by their weights, (M,) > 0; None = all alike."""
+    if weights is None:
+        return losses.mean()
+    return (losses * weights).sum() / weights.sum()
+
+
+def token_divergence(logits: Tensor, wanted: Tensor) -> Tensor:
+    """`KL(wanted || expected)` at each token, (M, V) logits of both -> (M,) float32, nats, >= 0.
+
+    Source: Hinton et al. 2015, arXiv:1503.02531, at temperature 1.
+    """
+    ours, theirs = logits.float().log_softmax(dim=-1), wanted.float().log_softmax(dim=-1)
+    return functional.kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=-1)
+
+
 def positive_positions(n_queries: int, n_passages: int, *, device: torch.device) -> Tensor:
     """Row of each query's positive among the passages: 0, G, 2G, … as (B,) int64."""
     return torch.arange(n_queries, device=device) * (n_passages // n_queries)

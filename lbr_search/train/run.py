@@ -25,15 +25,16 @@ from lbr_search.train.backbone import (
     start_as_bag_of_words,
     start_compression_at,
 )
-from lbr_search.train.batches import Stage1Batch, Stage2Batch, stage1_batch, stage2_batch
+from lbr_search.train.batches import Stage2Batch, stage2_batch
 from lbr_search.train.card import write_card
 from lbr_search.train.data import TrainingData, load_data, tokenizer_texts
 from lbr_search.train.distill import Teachers
 from lbr_search.train.evaluate import DevSet, dev_sets, evaluate
 from lbr_search.train.loop import Batch, FitReport, Objective, Step, fit
 from lbr_search.train.mining import mine_hard_negatives
-from lbr_search.train.recipe import ModelConfig, Recipe, load_recipe, recipe_mapping
-from lbr_search.train.stage1 import stage1_loss
+from lbr_search.train.phrases import PhrasePool, phrase_pool
+from lbr_search.train.recipe import ModelConfig, Recipe, load_recipe, recipe_mapping, recipe_of
+from lbr_search.train.stage1 import Learning
 from lbr_search.train.stage2 import stage2_loss
 from lbr_search.train.tokens import train_tokenizer
 
@@ -125,21 +126,16 @@ class _Run:
                 model.compression.data.mul_(shape.compression_scale)
             self._save(model, "untrained", base)
         model, _, _ = load_checkpoint(base, dtype=torch.float32)
-        config, seed = self.recipe.stage1, self.recipe.data.seed
-        teachers = self._teachers(config.distill)
-
-        def batch(step: int) -> Stage1Batch:
-            made = stage1_batch(self.data, config, seed=seed, step=step)
-            if config.distill:
-                n_prompt = len(self.data.passage_prompt)
-                taught = teachers.of_passages(made.text, n_prompt=n_prompt)
-                made = replace(made, taught=taught)
-            return made.to(_device())
-
-        def loss(examples: Stage1Batch, step: int) -> dict[str, torch.Tensor]:
-            return stage1_loss(model, examples, config, seed=seed + step)
-
-        return self._fit("stage1", model, batch, loss, by="-nll_y_z")
+        config = self.recipe.stage1
+        stage = Learning(
+            model,
+            self.data,
+            self.recipe,
+            self._teachers(config.distill),
+            self._phrases() if config.phrase_weight > 1 else None,
+            self._frozen(base) if config.kl_weight else None,
+        )
+        return self._fit("stage1", model, stage.batch, stage.loss, by="-nll_y_z")
 
     def stage2(self) -> tuple[FitReport, dict[str, float]]:
         """Represent, from what stage 1 left."""
@@ -173,6 +169,14 @@ class _Run:
             return stage2_loss(model, examples, config, is_warm=is_warm)
 
         return self._fit("stage2", model, batch, loss, by="dev_ndcg@10")
+
+    def _phrases(self) -> PhrasePool:
+        limit, cache = self.recipe.stage1.max_phrases, self.out / "data"
+        return phrase_pool(self.data, self.tokenizer, max_phrases=limit, cache=cache)
+
+    def _frozen(self, base: Path) -> Backbone:
+        model, _, _ = load_checkpoint(base, dtype=torch.float32)
+        return model.eval().requires_grad_(False).to(_device()).backbone
 
     def _teachers(self, weight: float) -> Teachers:
         return Teachers(self.recipe.distill.teachers if weight else (), self.tokenizer)
@@ -283,8 +287,9 @@ def _claim(out: Path, recipe: Recipe) -> None:
     path = out / "run.toml"
     settings = recipe_mapping(recipe)
     if path.is_file():
-        before = load_toml(path)
-        if {name: before.get(name) for name in settings} != settings:
+        # a run of an earlier version names fewer settings: it had their defaults
+        before = recipe_mapping(recipe_of(load_toml(path), where=path))
+        if before != settings:
             raise ConfigError(
                 f"{out} holds a run with other settings ({path}).",
                 "train into another --out folder, or use the recipe and --set of that run",

@@ -12,7 +12,7 @@ from torch import Tensor
 from lbr_search.encoder.model import LbrModel, embed
 from lbr_search.train.batches import Stage2Batch
 from lbr_search.train.losses import distillation, false_negatives, info_nce
-from lbr_search.train.recipe import Stage2Config
+from lbr_search.train.stage_config import Stage2Config
 
 
 def stage2_loss(
