@@ -6,6 +6,7 @@ uninterrupted one would have seen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -61,6 +62,7 @@ class Stage2Batch:
         excluded: (B, B * G) bool, true = shares a key with the query's own pair.
         target: the queries as targets of `NLL(q | Z(d))`, without prompt.
         taught: the teachers' vectors of queries and passages, (B + B * G, D') each.
+        judged: the cross-encoders' scores of each query with its G passages, (B, G) each.
     """
 
     queries: TokenBatch
@@ -68,6 +70,7 @@ class Stage2Batch:
     excluded: NDArray[np.bool_]
     target: TokenBatch
     taught: tuple[Tensor, ...] = ()
+    judged: tuple[Tensor, ...] = ()
 
     def to(self, device: torch.device) -> Stage2Batch:
         """The same batch on another device."""
@@ -77,6 +80,7 @@ class Stage2Batch:
             self.excluded,
             self.target.to(device),
             tuple(vectors.to(device) for vectors in self.taught),
+            tuple(scores.to(device) for scores in self.judged),
         )
 
 
@@ -123,32 +127,31 @@ def stage2_batch(
     *,
     seed: int,
     step: int,
-    negatives: dict[str, NDArray[np.int64]] | None = None,
+    negatives: Mapping[str, NDArray[np.int64]] | None = None,
 ) -> Stage2Batch:
-    """Pairs of one source and of similar length: each passage is a hard negative of the others.
+    """Pairs of similar length: each passage is a hard negative of the others.
 
     Args:
         data: sources.
-        config: batch size and limits.
+        config: batch size, mixing and limits.
         seed: of the run.
         step: number of the batch.
         negatives: source name -> (N, n) mined rows of each pair, -1 = none.
     """
     rng = np.random.default_rng([seed, 2, step])
-    source = _pick(data.pairs, rng)
-    n = min(config.batch_size, len(source.train))
-    rows = _similar_length(source, rng, n)
-    passage_rows = rows[:, None]
-    if negatives is not None and config.hard_negatives:
-        mined = negatives[source.name][rows][:, : config.hard_negatives]
-        # a query with too few mined passages takes other pairs' passages in their place
-        filler = rng.choice(source.train, size=mined.shape)
-        passage_rows = np.concatenate([passage_rows, np.where(mined < 0, filler, mined)], axis=1)
-    passage_rows = passage_rows.reshape(-1)
-    keys, other = source.keys[rows], source.keys[passage_rows]
+    drawn = _draw_pairs(data.pairs, config, rng)
+    columns = drawn.rows[:, None]  # (B, G)
+    if negatives is not None:
+        columns = np.concatenate([columns, _mined(data.pairs, drawn, negatives, rng)], axis=1)
+    asked = drawn.places()
+    answers = PairRows(np.repeat(drawn.sources, columns.shape[1]), columns.reshape(-1)).places()
+    keys, other = (
+        np.stack([data.pairs[source].keys[row] for source, row in places])
+        for places in (asked, answers)
+    )
     excluded = (keys[:, None, :] == other[None, :, :]).any(axis=2)
-    queries = [source.queries.row(int(row), limit=config.query_tokens) for row in rows]
-    passages = [source.passages.row(int(row), limit=config.passage_tokens) for row in passage_rows]
+    queries = [data.pairs[s].queries.row(row, limit=config.query_tokens) for s, row in asked]
+    passages = [data.pairs[s].passages.row(row, limit=config.passage_tokens) for s, row in answers]
     k = data.n_compression_tokens
     return Stage2Batch(
         collate([data.query_prompt + ids for ids in queries], n_compression_tokens=k),
@@ -156,6 +159,84 @@ def stage2_batch(
         excluded,
         collate(queries, n_compression_tokens=0),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PairRows:
+    """B pairs: the number of each one's source, and its row there. Two (B,) arrays."""
+
+    sources: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def places(self) -> list[tuple[int, int]]:
+        """(source, row) of each pair."""
+        return list(zip(self.sources.tolist(), self.rows.tolist(), strict=True))
+
+
+def pair_rows(data: TrainingData, config: Stage2Config, *, seed: int, step: int) -> PairRows:
+    """The pairs that `stage2_batch` takes at a step."""
+    return _draw_pairs(data.pairs, config, np.random.default_rng([seed, 2, step]))
+
+
+def _draw_pairs(
+    pairs: list[PairSource], config: Stage2Config, rng: np.random.Generator
+) -> PairRows:
+    """Pairs of one source, of one domain or of all, by the shares of the settings."""
+    # no draw where there is nothing to decide
+    kind = rng.random() if config.same_source_share < 1 else 0.0
+    first = _pick(pairs, rng)
+    if kind < config.same_source_share:
+        rows = _similar_length(first, rng, min(config.batch_size, len(first.train)))
+        number = next(number for number, source in enumerate(pairs) if source is first)
+        return PairRows(np.full(len(rows), number), rows)
+    is_one_domain = kind < config.same_source_share + config.same_domain_share
+    mixed = [
+        number
+        for number, source in enumerate(pairs)
+        if not is_one_domain or source.domain == first.domain
+    ]
+    return _mix(pairs, mixed, config.batch_size, rng)
+
+
+def _mix(
+    pairs: list[PairSource], mixed: list[int], size: int, rng: np.random.Generator
+) -> PairRows:
+    """`size` pairs of several sources, by weight: of twice as many, those alike in length.
+
+    Of more, a batch would be of the one source whose passages have that length.
+    """
+    weights = np.array([pairs[number].weight for number in mixed])
+    shares = rng.multinomial(2 * size, weights / weights.sum())
+    taken = [
+        rng.choice(pairs[number].train, size=min(share, len(pairs[number].train)), replace=False)
+        for number, share in zip(mixed, shares, strict=True)
+    ]
+    sources = np.repeat(mixed, [len(rows) for rows in taken])
+    rows = np.concatenate(taken)
+    lengths = np.concatenate(
+        [pairs[n].passages.lengths[part] for n, part in zip(mixed, taken, strict=True)]
+    )
+    order = np.argsort(lengths, kind="stable")
+    size = min(size, len(order))
+    first = int(rng.integers(len(order) - size + 1))
+    window = order[first : first + size]
+    return PairRows(sources[window], rows[window])
+
+
+def _mined(
+    pairs: list[PairSource],
+    drawn: PairRows,
+    negatives: Mapping[str, NDArray[np.int64]],
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """(B, n) rows of mined passages, each in its pair's source."""
+    mined = np.stack([negatives[pairs[source].name][row] for source, row in drawn.places()])
+    for number in np.unique(drawn.sources):
+        is_here = drawn.sources == number
+        # a query with too few mined passages takes other pairs' passages in their place
+        filler = rng.choice(pairs[number].train, size=mined[is_here].shape)
+        mined[is_here] = np.where(mined[is_here] < 0, filler, mined[is_here])
+    return mined
 
 
 def _text_samples(

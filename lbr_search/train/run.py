@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 import torch
@@ -25,17 +25,17 @@ from lbr_search.train.backbone import (
     start_as_bag_of_words,
     start_compression_at,
 )
-from lbr_search.train.batches import Stage2Batch, stage2_batch
 from lbr_search.train.card import write_card
 from lbr_search.train.data import TrainingData, load_data, tokenizer_texts
-from lbr_search.train.distill import Teachers
+from lbr_search.train.distill import Judges, Teachers
 from lbr_search.train.evaluate import DevSet, dev_sets, evaluate
-from lbr_search.train.loop import Batch, FitReport, Objective, Step, fit
-from lbr_search.train.mining import mine_hard_negatives
+from lbr_search.train.loop import FitReport, Objective, Step, fit
+from lbr_search.train.mining import HardNegatives, mine_hard_negatives
 from lbr_search.train.phrases import PhrasePool, phrase_pool
 from lbr_search.train.recipe import ModelConfig, Recipe, load_recipe, recipe_mapping, recipe_of
 from lbr_search.train.stage1 import Learning
-from lbr_search.train.stage2 import stage2_loss
+from lbr_search.train.stage2 import Representing, Temperature
+from lbr_search.train.stage_config import vector_sizes
 from lbr_search.train.tokens import train_tokenizer
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class _Run:
             self._phrases() if config.phrase_weight > 1 else None,
             self._frozen(base) if config.kl_weight else None,
         )
-        return self._fit("stage1", model, stage.batch, stage.loss, by="-nll_y_z")
+        return self._fit("stage1", stage, by="-nll_y_z")
 
     def stage2(self) -> tuple[FitReport, dict[str, float]]:
         """Represent, from what stage 1 left."""
@@ -146,29 +146,25 @@ class _Run:
                 f"lbr-search train all RECIPE --out {self.out}",
             )
         model, _, _ = load_checkpoint(learnt, dtype=torch.float32)
-        config, seed = self.recipe.stage2, self.recipe.data.seed
-        teachers = self._teachers(config.distill)
-        negatives = None
+        config = self.recipe.stage2
+        by_terms = None
         if config.hard_negatives:
-            negatives = mine_hard_negatives(
+            by_terms = mine_hard_negatives(
                 self.data.pairs, self.tokenizer, n=config.hard_negatives, cache=self.out / "data"
             )
-
-        def batch(step: int) -> Stage2Batch:
-            made = stage2_batch(self.data, config, seed=seed, step=step, negatives=negatives)
-            if config.distill:
-                queries = teachers.of_queries(made.queries, n_prompt=len(self.data.query_prompt))
-                n_prompt = len(self.data.passage_prompt)
-                passages = teachers.of_passages(made.passages, n_prompt=n_prompt)
-                both = zip(queries, passages, strict=True)
-                made = replace(made, taught=tuple(torch.cat(parts) for parts in both))
-            return made.to(_device())
-
-        def loss(examples: Stage2Batch, step: int) -> dict[str, torch.Tensor]:
-            is_warm = step >= self.recipe.stage2_loop.warmup_steps
-            return stage2_loss(model, examples, config, is_warm=is_warm)
-
-        return self._fit("stage2", model, batch, loss, by="dev_ndcg@10")
+        folder = self.out / "stage2"
+        negatives = HardNegatives(model, self.data, self.recipe, by_terms=by_terms, folder=folder)
+        is_learned = config.temperature_mode == "learned"
+        stage = Representing(
+            model,
+            self.data,
+            self.recipe,
+            self._teachers(config.distill),
+            Judges(self.recipe.distill.cross_encoders if config.distill else (), self.tokenizer),
+            negatives,
+            Temperature(config.temperature) if is_learned else None,
+        )
+        return self._fit("stage2", stage, by="dev_ndcg@10")
 
     def _phrases(self) -> PhrasePool:
         limit, cache = self.recipe.stage1.max_phrases, self.out / "data"
@@ -182,15 +178,9 @@ class _Run:
         return Teachers(self.recipe.distill.teachers if weight else (), self.tokenizer)
 
     def _fit(
-        self,
-        name: str,
-        model: LbrModel,
-        batch: Callable[[int], Batch],
-        loss: Callable[[Batch, int], dict[str, torch.Tensor]],
-        *,
-        by: str,
+        self, name: str, stage: Learning | Representing, *, by: str
     ) -> tuple[FitReport, dict[str, float]]:
-        model.to(_device())
+        model, trained = stage.model, stage.trained.to(_device())
         sets = dev_sets(self.data, self.recipe.data, self.recipe.stage2)
 
         def measure() -> dict[str, float]:
@@ -200,10 +190,11 @@ class _Run:
             if self.progress is not None:
                 self.progress(name, step)
 
+        objective: Objective[Any] = Objective(stage.batch, stage.loss, measure)
         report = fit(
-            model,
+            trained,
             getattr(self.recipe, f"{name}_loop"),
-            objective=Objective(batch, loss, measure),
+            objective=objective,
             folder=self.out / name,
             progress=tell,
         )
@@ -227,6 +218,7 @@ class _Run:
         self, model: LbrModel, stage: str, folder: Path, *, dtype: torch.dtype = torch.float32
     ) -> None:
         shape = self.recipe.model
+        sizes = vector_sizes(self.recipe.stage2, model.dim) if stage == "stage2" else ()
         config = LbrConfig(
             name=shape.name,
             n_compression_tokens=shape.n_compression_tokens,
@@ -234,6 +226,7 @@ class _Run:
             query_prompt=shape.query_prompt,
             passage_prompt=shape.passage_prompt,
             stage=stage,
+            dims=sizes,
         )
         save_checkpoint(model, self.tokenizer, config, folder, dtype=dtype)
         write_card(folder, recipe=self.recipe, stage=stage, counts=self.data.counts, run=self.out)

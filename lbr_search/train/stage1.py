@@ -11,7 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from lbr_search.encoder.attention import gather
@@ -47,6 +47,11 @@ class Learning:
     teachers: Teachers
     phrases: PhrasePool | None = None
     frozen: Backbone | None = None
+
+    @property
+    def trained(self) -> nn.Module:
+        """What the optimizer changes: the model."""
+        return self.model
 
     def batch(self, step: int) -> Stage1Batch:
         """The batch of a step, on the model's device."""

@@ -146,6 +146,29 @@ class DistillConfig:
     """Folders of sentence-transformers cross-encoders; stage 2 only."""
 
 
+def vector_sizes(config: Stage2Config, dim: int) -> tuple[int, ...]:
+    """The sizes of vectors that stage 2 trains, longest first; the whole is always one of them.
+
+    Args:
+        config: its `matryoshka` holds shares of `dim` and sizes.
+        dim: D.
+
+    Raises:
+        ConfigError: a size is a fraction or above D.
+
+    >>> vector_sizes(Stage2Config(matryoshka=(0.5, 0.25, 32)), 384)
+    (384, 192, 96, 32)
+    """
+    sizes = {dim}
+    for wanted in config.matryoshka:
+        size = round(wanted * dim) if wanted <= 1 else int(wanted)
+        is_sound = 1 <= size <= dim and (wanted <= 1 or size == wanted)
+        allowed = f"that are shares of at most 1 or whole sizes of at most D = {dim}"
+        check(is_sound, "matryoshka", list(config.matryoshka), allowed)
+        sizes.add(size)
+    return tuple(sorted(sizes, reverse=True))
+
+
 def check_teachers(stage1: Stage1Config, stage2: Stage2Config, distill: DistillConfig) -> None:
     """Refuse a weight without anything to learn from, and cross-encoders without candidates.
 
