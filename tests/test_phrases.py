@@ -71,7 +71,7 @@ def test_the_pool_is_what_the_definition_says():
     first, second = random_rows(0), random_rows(1)
     letters = np.ones(70, dtype=bool)
     expected = mined_by_hand(first + second, letters)
-    pool = mine_phrases([table(first), table(second)], letters, max_phrases=10_000)
+    pool = mine_phrases([table(first), table(second)], letters, max_phrases=10_000, common_share=1)
     found = pool_as_dict(pool)
     assert found.keys() == expected.keys()
     assert {(50, 51, 52), (50, 51), (60, 61)} <= found.keys()
@@ -80,7 +80,7 @@ def test_the_pool_is_what_the_definition_says():
         assert found[gram] == (count, pytest.approx(cohesion, abs=1e-5))
     scores = [expected[gram][2] for gram in found]
     assert all(a >= b - 1e-9 for a, b in itertools.pairwise(scores))
-    few = mine_phrases([table(first), table(second)], letters, max_phrases=3)
+    few = mine_phrases([table(first), table(second)], letters, max_phrases=3, common_share=1)
     assert few.ids.tolist() == pool.ids[:3].tolist()
 
 
@@ -88,12 +88,31 @@ def test_a_phrase_needs_a_letter_and_does_not_cross_texts():
     """Punctuation that goes together is no phrase; neither are the end and beginning of texts."""
     rows = [[60, 1, 2, 61]] * 30
     letters = np.ones(70, dtype=bool)
-    assert (61, 60) not in pool_as_dict(mine_phrases([table(rows)], letters, max_phrases=99))
-    assert (1, 2) in pool_as_dict(mine_phrases([table(rows)], letters, max_phrases=99))
+    assert (61, 60) not in pool_as_dict(
+        mine_phrases([table(rows)], letters, max_phrases=99, common_share=1)
+    )
+    assert (1, 2) in pool_as_dict(
+        mine_phrases([table(rows)], letters, max_phrases=99, common_share=1)
+    )
     letters[[1, 2]] = False
-    found = pool_as_dict(mine_phrases([table(rows)], letters, max_phrases=99))
+    found = pool_as_dict(mine_phrases([table(rows)], letters, max_phrases=99, common_share=1))
     assert (1, 2) not in found
     assert (60, 1, 2) in found
+
+
+def test_a_phrase_does_not_begin_or_end_with_a_common_token():
+    """Where " of" is everywhere, "loss of" is no phrase, and "loss of hair" is one."""
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(10, 70, size=20).tolist() for _ in range(40)]
+    rows += [[70, 9, 71], [72, 9, 73], [74, 9]] * 15
+    letters = np.ones(80, dtype=bool)
+    known, left = (
+        pool_as_dict(mine_phrases([table(rows)], letters, max_phrases=999, common_share=share))
+        for share in (1.0, 0.03)
+    )
+    assert {(70, 9), (74, 9), (9, 73)} <= known.keys()
+    assert {(70, 9, 71), (72, 9, 73)} <= left.keys()
+    assert left.keys() == {gram for gram in known if 9 not in (gram[0], gram[-1])}
 
 
 def test_tokens_inside_phrases_are_marked():
@@ -110,6 +129,12 @@ def test_tokens_inside_phrases_are_marked():
         [0, 1, 1, 0, 0, 0, 0],
     ]
     assert not pool.inside(rows[:, :1], is_text[:, :1]).any()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In texts of a hundred words every word is more than a thousandth."""
+    monkeypatch.setattr(mine_phrases, "__kwdefaults__", {"common_share": 1.0})
 
 
 def toy_data() -> TrainingData:

@@ -28,6 +28,8 @@ MIN_TOKENS, MAX_TOKENS = 2, 6
 MIN_COUNT = 5
 MIN_COHESION = 0.5
 """Normalised pointwise mutual information, -1 to 1: 0 = chance, 1 = never apart."""
+COMMON_SHARE = 0.001
+"""A token that is more than this share of all is common, such as " the", "." or " is"."""
 MINED_TOKENS = 8_000_000
 """Tokens read, the same number of every source: some 100 bytes of memory each."""
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -81,7 +83,15 @@ def phrase_pool(
     identity = {
         "tables": [_digest(table) for table in tables],
         "tokenizer": fingerprint({"tokenizer": tokenizer.to_str()}),
-        "limits": [MIN_TOKENS, MAX_TOKENS, MIN_COUNT, MIN_COHESION, MINED_TOKENS, max_phrases],
+        "limits": [
+            MIN_TOKENS,
+            MAX_TOKENS,
+            MIN_COUNT,
+            MIN_COHESION,
+            COMMON_SHARE,
+            MINED_TOKENS,
+            max_phrases,
+        ],
     }
     path = cache / f"phrases-{fingerprint(identity)[:16]}.safetensors"
     if not path.is_file():
@@ -97,7 +107,11 @@ def phrase_pool(
 
 
 def mine_phrases(
-    tables: list[TokenTable], is_letters: NDArray[np.bool_], *, max_phrases: int
+    tables: list[TokenTable],
+    is_letters: NDArray[np.bool_],
+    *,
+    max_phrases: int,
+    common_share: float = COMMON_SHARE,
 ) -> PhrasePool:
     """Runs of 2 to 6 tokens, of which no split into two explains how often they are seen.
 
@@ -109,6 +123,8 @@ def mine_phrases(
         tables: token sequences; no phrase crosses from one to the next.
         is_letters: (V,) whether a token holds a letter; a phrase holds at least one such.
         max_phrases: kept at most; equal ones by their tokens.
+        common_share: a phrase neither begins nor ends with a token above this share of all:
+            without that, the pool is led by " has a", ". It is" and the like.
     """
     share = MINED_TOKENS // max(1, len(tables))
     parts = [table.ids[:share].astype(np.int64) for table in tables if len(table.ids)]
@@ -116,10 +132,12 @@ def mine_phrases(
     ends = _ends([table for table in tables if len(table.ids)], share)
     n_letters = np.concatenate([[0], np.cumsum(is_letters[ids])])
     counts = {1: _counted(ids[None], ends, 1)[0]}
+    is_common = counts[1] > common_share * len(ids)  # of the token at each place
     rows, seen, cohesion, rank = [], [], [], []
     for n in range(MIN_TOKENS, MAX_TOKENS + 1):
         counts[n], first = _counted(ids[None], ends, n)
         first = first[counts[n][first] >= MIN_COUNT]
+        first = first[~is_common[first] & ~is_common[first + n - 1]]
         first = first[n_letters[first + n] > n_letters[first]]
         count = counts[n][first].astype(np.float64)
         sides = [
