@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from lbr_search.encoder.bert import BertBackbone, BertConfig
 from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
 from lbr_search.encoder.model import LbrModel
 from lbr_search.train.tokens import train_tokenizer
@@ -35,7 +36,30 @@ def tiny_backbone(vocab_size: int = 400, kv_heads: int = 2) -> LlamaBackbone:
     return backbone
 
 
+def tiny_bert() -> BertBackbone:
+    torch.manual_seed(0)
+    backbone = BertBackbone(
+        BertConfig(
+            vocab_size=400,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=64,
+        )
+    )
+    for parameter in backbone.parameters():  # also biases: a forgotten one must show
+        torch.nn.init.normal_(parameter, std=0.2)
+    return backbone
+
+
 def tiny_model(k: int = 3, kv_heads: int = 2) -> LbrModel:
     backbone = tiny_backbone(kv_heads=kv_heads)
+    torch.manual_seed(1)
+    return LbrModel(backbone, n_compression_tokens=k).eval()
+
+
+def tiny_bert_model(k: int = 3) -> LbrModel:
+    backbone = tiny_bert()
     torch.manual_seed(1)
     return LbrModel(backbone, n_compression_tokens=k).eval()
