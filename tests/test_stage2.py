@@ -115,6 +115,27 @@ def test_each_teacher_counts_equally():
     assert margins == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("micro_batch", [0, 2])
+def test_the_generative_term_is_the_mean_over_the_query_tokens(micro_batch: int):
+    """Each query is generated from its own positive; every token counts alike."""
+    batch, model = examples(), tiny_model()
+    config = Stage2Config(gamma=0.5, micro_batch=micro_batch)
+    terms = stage2_loss(model, batch, config, is_warm=False)
+    sums, count = 0.0, 0
+    for row in range(N_QUERIES):
+        ids = batch.passages.input_ids[row * N_PASSAGES][
+            batch.passages.text_mask[row * N_PASSAGES]
+        ].tolist()
+        query = batch.target.input_ids[row][batch.target.text_mask[row]].tolist()
+        compressed, _ = model.compress(collate([ids], n_compression_tokens=3))
+        losses, _ = model.token_nll(compressed, collate([query], n_compression_tokens=0))
+        sums, count = sums + float(losses.sum().detach()), count + len(query)
+    assert terms["nll_q"].item() == pytest.approx(sums / count, rel=1e-5)
+    assert terms["loss"].item() == pytest.approx(
+        terms["info_nce"].item() + 0.5 * terms["nll_q"].item(), rel=1e-5
+    )
+
+
 @pytest.mark.parametrize("micro_batch", [2, 4, 100])
 def test_gradcache_has_the_gradients_of_the_direct_loss(micro_batch: int):
     """All terms at once, temperature included: the same loss, gradients equal within 1e-5."""
