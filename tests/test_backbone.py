@@ -18,13 +18,13 @@ from lbr_search.encoder.backbone import (
     save_backbone,
 )
 from lbr_search.encoder.batching import collate
-from lbr_search.encoder.bert import BertBackbone, BertConfig
+from lbr_search.encoder.bert import BertBackbone
 from lbr_search.encoder.checkpoint import LbrConfig, save_checkpoint
 from lbr_search.encoder.lbr import LbrEncoder
 from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
 from lbr_search.encoder.model import LbrModel, embed
 from lbr_search.errors import EncoderError
-from tests.tiny import tiny_backbone, tiny_tokenizer
+from tests.tiny import tiny_backbone, tiny_bert, tiny_tokenizer
 
 TEXTS = [[5, 9, 30, 31, 7], [8], [40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50], [9, 8, 7]]
 
@@ -123,23 +123,6 @@ def test_eager_attention_is_refused():
     lm = AutoModelForCausalLM.from_config(OTHERS["qwen3"], attn_implementation="eager")
     with pytest.raises(EncoderError, match="eager"):
         TransformersBackbone(lm)
-
-
-def tiny_bert() -> BertBackbone:
-    torch.manual_seed(0)
-    backbone = BertBackbone(
-        BertConfig(
-            vocab_size=400,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=64,
-        )
-    )
-    for parameter in backbone.parameters():  # also biases: a forgotten one must show
-        torch.nn.init.normal_(parameter, std=0.2)
-    return backbone
 
 
 def test_our_bert_equals_the_causal_one_of_transformers(tmp_path: Path):

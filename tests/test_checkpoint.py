@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -199,3 +200,34 @@ def test_ranges_of_another_model_are_refused(checkpoint: Path):
     int8.write_ranges({"layers.0.mlp.up_proj": (-1.0, 1.0)}, checkpoint)
     with pytest.raises(EncoderError, match="describes 1 layers, the model has 14"):
         LbrEncoder(checkpoint, dtype="int8")
+
+
+def test_a_spec_with_a_size_shortens_vectors_to_what_was_trained(tmp_path: Path):
+    """`PATH@16` is the beginning of each vector at length 1, with a fingerprint of its own."""
+    folder = tmp_path / "tiny@home"  # an @ in the folder's name is no size
+    config = dataclasses.replace(CONFIG, dims=(32, 16))
+    save_checkpoint(tiny_model(), tiny_tokenizer(), config, folder, dtype=torch.float32)
+    whole, short = load_encoder(f"{folder}#float32"), load_encoder(f"{folder}@16#float32")
+    texts = ["insulin lowers glucose", "sort"]
+    expected = whole.encode_passages(texts)[:, :16]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    vectors = short.encode_passages(texts)
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
+    assert (short.dim, short.encode_queries([]).shape) == (16, (0, 16))
+    assert vectors.flags.c_contiguous
+    assert short.name == "tiny@16"
+    assert short.fingerprint != whole.fingerprint
+    assert load_encoder(short.spec).fingerprint == short.fingerprint
+    assert load_encoder(f"{folder}@32#float32").fingerprint == whole.fingerprint
+    assert load_encoder(f"{folder}@32#float32").spec == whole.spec
+    with pytest.raises(EncoderError, match=r"vectors of 8 numbers; trained: 32, 16"):
+        load_encoder(f"{folder}@8")
+    with pytest.raises(EncoderError, match="not a size of vectors"):
+        load_encoder(f"{folder}@half")
+
+
+def test_a_checkpoint_without_trained_sizes_has_only_its_own(checkpoint: Path):
+    """Shortening what was never trained for it is an error that names the whole size."""
+    assert load_encoder(f"{checkpoint}@32#float32").dim == 32
+    with pytest.raises(EncoderError, match=r"trained: 32\."):
+        load_encoder(f"{checkpoint}@16")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from lbr_search.encoder.batching import collate, tokenize
-from lbr_search.train.distill import Teachers
+from lbr_search.errors import EncoderError
+from lbr_search.train.distill import Judges, Teachers, load_cross_encoder
 from lbr_search.train.losses import distillation
 from tests.tiny import tiny_tokenizer
 
@@ -61,3 +66,66 @@ def test_a_teacher_reads_the_text_without_the_prompt(monkeypatch):
     assert seen == [tokenizer.decode(row[2:]) for row in ids]
     assert all(text.startswith(whole[:4]) for text, whole in zip(seen, texts, strict=True))
     assert Teachers([], tokenizer).of_passages(batch, n_prompt=2) == ()
+
+
+@pytest.fixture(scope="module")
+def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random cross-encoder of two layers."""
+    return save_cross_encoder(tmp_path_factory.mktemp("cross") / "saved", n_labels=1)
+
+
+def save_cross_encoder(folder: Path, *, n_labels: int) -> Path:
+    pytest.importorskip("sentence_transformers", reason='pip install "lbr-search[peers]"')
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    tokenizer = tiny_tokenizer()
+    tokenizer.post_processor = TemplateProcessing(
+        single="$A", pair="$A <query> $B:1", special_tokens=[("<query>", 1)]
+    )
+    tokenizer.encode_special_tokens = False
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=400,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_labels=n_labels,
+        initializer_range=0.5,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>")
+    fast.save_pretrained(folder)
+    return folder
+
+
+def test_a_judge_scores_each_query_with_its_own_passages(cross_encoder: Path):
+    """Logits, not probabilities, of the library's own model, prompts left out."""
+    from sentence_transformers import CrossEncoder
+
+    tokenizer = tiny_tokenizer()
+    queries = ["insulin", "sort a list"]
+    passages = ["lowers glucose", "thins blood", "in place", "benzene ring", "aspirin", "list"]
+    asked, answers = (
+        collate(
+            tokenize(tokenizer, texts, prompt_ids=[1, 2][:n], max_tokens=9), n_compression_tokens=3
+        )
+        for texts, n in ((queries, 1), (passages, 2))
+    )
+    judges = Judges([str(cross_encoder)], tokenizer)
+    (scores,) = judges.scores(asked, answers, n_prompts=(1, 2))
+    pairs = [(queries[number // 3], passage) for number, passage in enumerate(passages)]
+    probabilities = CrossEncoder(str(cross_encoder), local_files_only=True).predict(pairs)
+    assert scores.shape == (2, 3)
+    assert scores.std() > 0.01
+    np.testing.assert_allclose(torch.sigmoid(scores).numpy().reshape(-1), probabilities, atol=1e-5)
+    assert Judges([], tokenizer).scores(asked, answers, n_prompts=(1, 2)) == ()
+
+
+def test_a_folder_that_is_no_ranker_is_refused(tmp_path: Path):
+    """Nothing there, or three labels: the error says what to give."""
+    with pytest.raises(EncoderError, match=r"no config\.json"):
+        load_cross_encoder(str(tmp_path))
+    folder = save_cross_encoder(tmp_path / "three", n_labels=3)
+    with pytest.raises(EncoderError, match="3 scores a pair"):
+        load_cross_encoder(str(folder))

@@ -16,7 +16,7 @@ import torch
 
 from lbr_search.encoder.batching import collate
 from lbr_search.errors import TrainingError
-from lbr_search.train.data import Stage1Batch, Stage2Batch
+from lbr_search.train.batches import Stage1Batch, Stage2Batch
 from lbr_search.train.loop import Objective, choose_precision, count_tokens, fit
 from lbr_search.train.recipe import LoopConfig, Stage1Config, Stage2Config
 from lbr_search.train.stage1 import stage1_loss

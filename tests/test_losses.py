@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from lbr_search.errors import ShapeError
-from lbr_search.train.losses import effective_rank, false_negatives, info_nce
+from lbr_search.train.losses import (
+    effective_rank,
+    false_negatives,
+    info_nce,
+    margin_mse,
+    ranking_divergence,
+    token_divergence,
+    weighted_mean,
+)
 
 
 def unit(rows: int, dim: int, seed: int) -> np.ndarray:
@@ -62,3 +70,34 @@ def test_effective_rank_counts_directions():
     assert effective_rank(axes) == pytest.approx(5, rel=1e-5)
     line = torch.linspace(-1, 1, 9)[:, None] * torch.ones(1, 5)
     assert effective_rank(line) == pytest.approx(1, rel=1e-3)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def test_divergences_equal_numpy():
+    """Of rankings: the mean over queries; of tokens: one value each, from teacher to student."""
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(size=(5, 4)) * 2, rng.normal(size=(5, 4)) * 2
+    p, q = softmax(theirs), softmax(ours)
+    expected = (p * np.log(p / q)).sum(axis=1)
+    found = token_divergence(torch.tensor(ours), torch.tensor(theirs)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    ranked = ranking_divergence(torch.tensor(ours), torch.tensor(theirs)).item()
+    assert ranked == pytest.approx(expected.mean(), rel=1e-6)
+
+
+def test_margin_mse_by_hand():
+    """Margins 2 and 1 against 3 and -1: (1 + 4) / 2; a shift of all scores changes nothing."""
+    ours, theirs = torch.tensor([[5.0, 3.0, 4.0]]), torch.tensor([[1.0, -2.0, 2.0]])
+    assert margin_mse(ours, theirs).item() == pytest.approx(2.5)
+    assert margin_mse(ours + 7, theirs - 3).item() == pytest.approx(2.5)
+
+
+def test_a_weighted_mean_is_weighted():
+    """(1 * 2 + 3 * 6) / 4; without weights the plain mean."""
+    losses = torch.tensor([2.0, 6.0])
+    assert weighted_mean(losses, torch.tensor([1.0, 3.0])).item() == pytest.approx(5)
+    assert weighted_mean(losses, None).item() == pytest.approx(4)

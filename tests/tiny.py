@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from lbr_search.encoder.bert import BertBackbone, BertConfig
 from lbr_search.encoder.checkpoint import LbrConfig, save_checkpoint
 from lbr_search.encoder.lbr import LbrEncoder
 from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
@@ -39,6 +40,23 @@ def tiny_backbone(vocab_size: int = 400, kv_heads: int = 2) -> LlamaBackbone:
     return backbone
 
 
+def tiny_bert() -> BertBackbone:
+    torch.manual_seed(0)
+    backbone = BertBackbone(
+        BertConfig(
+            vocab_size=400,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=64,
+        )
+    )
+    for parameter in backbone.parameters():  # also biases: a forgotten one must show
+        torch.nn.init.normal_(parameter, std=0.2)
+    return backbone
+
+
 def tiny_model(k: int = 3, kv_heads: int = 2) -> LbrModel:
     backbone = tiny_backbone(kv_heads=kv_heads)
     torch.manual_seed(1)
@@ -56,3 +74,9 @@ def tiny_encoder(folder: Path, k: int = 3) -> LbrEncoder:
     )
     save_checkpoint(tiny_model(k), tiny_tokenizer(), config, folder, dtype=torch.float32)
     return LbrEncoder(folder, dtype="float32")
+
+
+def tiny_bert_model(k: int = 3) -> LbrModel:
+    backbone = tiny_bert()
+    torch.manual_seed(1)
+    return LbrModel(backbone, n_compression_tokens=k).eval()

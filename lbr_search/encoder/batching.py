@@ -51,6 +51,26 @@ class TokenBatch:
             None if self.position_ids is None else self.position_ids.to(device),
         )
 
+    def split(self, size: int) -> list[TokenBatch]:
+        """Batches of `size` rows, the last of what is left, each as wide as its longest text.
+
+        For batches padded on the right.
+        """
+        assert self.attention_mask is None
+        k = self.compression_positions.shape[1]
+        parts = []
+        for start in range(0, len(self.input_ids), size):
+            rows = slice(start, start + size)
+            width = int(self.text_mask[rows].sum(dim=1).max()) + k
+            parts.append(
+                TokenBatch(
+                    self.input_ids[rows, :width],
+                    self.text_mask[rows, :width],
+                    self.compression_positions[rows],
+                )
+            )
+        return parts
+
 
 def tokenize(
     tokenizer: Tokenizer,

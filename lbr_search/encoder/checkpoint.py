@@ -42,6 +42,8 @@ class LbrConfig:
     """Fixed; written so that other programs know."""
     stage: str = "untrained"
     """untrained, stage1 or stage2."""
+    dims: tuple[int, ...] = ()
+    """Sizes of vectors that were trained (Matryoshka), the whole first; empty = the whole only."""
     training: dict[str, str] = field(default_factory=dict)
     """Recipe, data and steps, in words."""
 
@@ -144,8 +146,14 @@ def load_checkpoint(folder: Path, *, dtype: torch.dtype) -> tuple[LbrModel, Toke
     return model.to(dtype), tokenizer, config
 
 
-def checkpoint_fingerprint(folder: Path, *, dtype: str) -> str:
-    """Hex digest of weights, tokenizer, backbone config, k, pooling, limit, prompts and dtype."""
+def checkpoint_fingerprint(folder: Path, *, dtype: str, dim: int | None = None) -> str:
+    """Hex digest of weights, tokenizer, backbone config, k, pooling, limit, prompts and dtype.
+
+    Args:
+        folder: a checkpoint.
+        dtype: that it runs in.
+        dim: size that vectors are shortened to; None = whole vectors.
+    """
     config = read_config(folder)
     files = sorted(
         path
@@ -162,6 +170,7 @@ def checkpoint_fingerprint(folder: Path, *, dtype: str) -> str:
             "max_tokens": config.max_tokens,
             "prompts": [config.query_prompt, config.passage_prompt],
             "dtype": dtype,
+            **({} if dim is None else {"dim": dim}),
         }
     )
 

