@@ -14,7 +14,7 @@ from lbr_search.errors import ConfigError
 from lbr_search.train import generate
 from lbr_search.train.data import TrainingData
 from lbr_search.train.generate import generated_pairs, round_trip, sample_tokens
-from lbr_search.train.recipe import Stage2Config
+from lbr_search.train.stage_config import Stage2Config
 from tests.hash_cli import run
 from tests.test_ablate import write_toy
 from tests.test_train_data import load, write_sources
