@@ -112,6 +112,9 @@ def show_training(report: TrainReport) -> None:
         for stage, fit in report.stages.items()
     }
     show_pairs({**rows, "encoder": str(report.checkpoint)})
+    for stage, fit in report.stages.items():
+        for sentence in fit.notes:
+            to_stderr(f"note: {stage}: {sentence}")
 
 
 def show_pairs(rows: Mapping[str, str]) -> None:

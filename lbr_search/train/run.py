@@ -28,13 +28,18 @@ from lbr_search.train.backbone import (
 from lbr_search.train.batches import Stage1Batch, Stage2Batch, stage1_batch, stage2_batch
 from lbr_search.train.card import write_card
 from lbr_search.train.data import TrainingData, load_data, tokenizer_texts
+from lbr_search.train.disk import disk_errors
 from lbr_search.train.distill import Teachers
 from lbr_search.train.evaluate import DevSet, dev_sets, evaluate
-from lbr_search.train.loop import Batch, FitReport, Objective, Step, fit
+from lbr_search.train.loop import FitReport, fit
 from lbr_search.train.mining import mine_hard_negatives
+from lbr_search.train.parallel import Team, join_team
 from lbr_search.train.recipe import ModelConfig, Recipe, load_recipe, recipe_mapping
+from lbr_search.train.speedometer import Step
+from lbr_search.train.split import split_stage1, split_stage2
 from lbr_search.train.stage1 import stage1_loss
 from lbr_search.train.stage2 import stage2_loss
+from lbr_search.train.step import Batch, Objective
 from lbr_search.train.tokens import train_tokenizer
 
 if TYPE_CHECKING:
@@ -81,20 +86,23 @@ def train(
     if stage not in STAGES:
         raise ConfigError(f"unknown stage {stage!r}.", f"use one of {', '.join(STAGES)}")
     settings = load_recipe(recipe, overrides=overrides)
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, settings)
+    team = join_team()
+    with team.main_first():
+        out.mkdir(parents=True, exist_ok=True)
+        _claim(out, settings)
     keep_freed_memory()
     torch.manual_seed(settings.data.seed)
-    tokenizer = _tokenizer(settings, out, data)
-    examples = load_data(
-        settings.data,
-        data,
-        tokenizer=tokenizer,
-        prompts=(settings.model.query_prompt, settings.model.passage_prompt),
-        n_compression_tokens=settings.model.n_compression_tokens,
-        cache=out / "data",
-    )
-    run = _Run(settings, out, tokenizer, examples, progress)
+    with team.main_first():
+        tokenizer = _tokenizer(settings, out, data)
+        examples = load_data(
+            settings.data,
+            data,
+            tokenizer=tokenizer,
+            prompts=(settings.model.query_prompt, settings.model.passage_prompt),
+            n_compression_tokens=settings.model.n_compression_tokens,
+            cache=out / "data",
+        )
+    run = _Run(settings, out, tokenizer, examples, team, progress)
     reports, measures = {}, {}
     if stage in ("stage1", "all"):
         reports["stage1"], measures["stage1"] = run.stage1()
@@ -109,21 +117,15 @@ class _Run:
     out: Path
     tokenizer: Tokenizer
     data: TrainingData
+    team: Team
     progress: Callable[[str, Step], None] | None
 
     def stage1(self) -> tuple[FitReport, dict[str, float]]:
         """Learn, from the untrained backbone."""
         base = self.out / "untrained"
-        if not (base / "lbr.json").is_file():
-            shape = self.recipe.model
-            model = LbrModel(
-                _backbone(shape, self.tokenizer), n_compression_tokens=shape.n_compression_tokens
-            )
-            if shape.compression_token:
-                start_compression_at(model, self.tokenizer, shape.compression_token)
-            elif not shape.backbone:
-                model.compression.data.mul_(shape.compression_scale)
-            self._save(model, "untrained", base)
+        with self.team.main_first():
+            if not (base / "lbr.json").is_file():
+                self._save(self._untrained(), "untrained", base)
         model, _, _ = load_checkpoint(base, dtype=torch.float32)
         config, seed = self.recipe.stage1, self.recipe.data.seed
         teachers = self._teachers(config.distill)
@@ -134,12 +136,24 @@ class _Run:
                 n_prompt = len(self.data.passage_prompt)
                 taught = teachers.of_passages(made.text, n_prompt=n_prompt)
                 made = replace(made, taught=taught)
-            return made.to(_device())
+            return made.to(self.team.device)
 
         def loss(examples: Stage1Batch, step: int) -> dict[str, torch.Tensor]:
             return stage1_loss(model, examples, config, seed=seed + step)
 
-        return self._fit("stage1", model, batch, loss, by="-nll_y_z")
+        return self._fit(
+            "stage1", model, Objective(batch, loss, self._measure(model, "-nll_y_z"), split_stage1)
+        )
+
+    def _untrained(self) -> LbrModel:
+        shape = self.recipe.model
+        backbone = _backbone(shape, self.tokenizer)
+        model = LbrModel(backbone, n_compression_tokens=shape.n_compression_tokens)
+        if shape.compression_token:
+            start_compression_at(model, self.tokenizer, shape.compression_token)
+        elif not shape.backbone:
+            model.compression.data.mul_(shape.compression_scale)
+        return model
 
     def stage2(self) -> tuple[FitReport, dict[str, float]]:
         """Represent, from what stage 1 left."""
@@ -154,9 +168,13 @@ class _Run:
         teachers = self._teachers(config.distill)
         negatives = None
         if config.hard_negatives:
-            negatives = mine_hard_negatives(
-                self.data.pairs, self.tokenizer, n=config.hard_negatives, cache=self.out / "data"
-            )
+            with self.team.main_first():
+                negatives = mine_hard_negatives(
+                    self.data.pairs,
+                    self.tokenizer,
+                    n=config.hard_negatives,
+                    cache=self.out / "data",
+                )
 
         def batch(step: int) -> Stage2Batch:
             made = stage2_batch(self.data, config, seed=seed, step=step, negatives=negatives)
@@ -166,48 +184,51 @@ class _Run:
                 passages = teachers.of_passages(made.passages, n_prompt=n_prompt)
                 both = zip(queries, passages, strict=True)
                 made = replace(made, taught=tuple(torch.cat(parts) for parts in both))
-            return made.to(_device())
+            return made.to(self.team.device)
 
         def loss(examples: Stage2Batch, step: int) -> dict[str, torch.Tensor]:
-            is_warm = step >= self.recipe.stage2_loop.warmup_steps
+            loop = self.recipe.stage2_loop
+            is_warm = step >= loop.warmup_steps * loop.accumulate  # counted in micro-batches
             return stage2_loss(model, examples, config, is_warm=is_warm)
 
-        return self._fit("stage2", model, batch, loss, by="dev_ndcg@10")
+        return self._fit(
+            "stage2",
+            model,
+            Objective(batch, loss, self._measure(model, "dev_ndcg@10"), split_stage2),
+        )
 
     def _teachers(self, weight: float) -> Teachers:
         return Teachers(self.recipe.distill.teachers if weight else (), self.tokenizer)
 
+    def _measure(self, model: LbrModel, by: str) -> Callable[[], dict[str, float]]:
+        sets = self._dev_sets()
+        return lambda: evaluate(model, sets, by=by)
+
+    def _dev_sets(self) -> list[DevSet]:
+        return dev_sets(self.data, self.recipe.data, self.recipe.stage2)
+
     def _fit(
-        self,
-        name: str,
-        model: LbrModel,
-        batch: Callable[[int], Batch],
-        loss: Callable[[Batch, int], dict[str, torch.Tensor]],
-        *,
-        by: str,
+        self, name: str, model: LbrModel, objective: Objective[Batch]
     ) -> tuple[FitReport, dict[str, float]]:
-        model.to(_device())
-        sets = dev_sets(self.data, self.recipe.data, self.recipe.stage2)
-
-        def measure() -> dict[str, float]:
-            return evaluate(model, sets, by=by)
-
         def tell(step: Step) -> None:
             if self.progress is not None:
                 self.progress(name, step)
 
         report = fit(
-            model,
+            model.to(self.team.device),
             getattr(self.recipe, f"{name}_loop"),
-            objective=Objective(batch, loss, measure),
+            objective=objective,
             folder=self.out / name,
-            progress=tell,
+            progress=tell if self.team.is_main else None,
+            team=self.team,
         )
         model.eval()
-        measures = measure()
-        self._save(model, name, self.out / name / "checkpoint")
-        if name == "stage2":
-            self._publish(sets)
+        measures = self.team.from_main(objective.evaluate)
+        with self.team.main_first(), disk_errors(self.out):
+            if self.team.is_main:
+                self._save(model, name, self.out / name / "checkpoint")
+                if name == "stage2":
+                    self._publish(self._dev_sets())
         return report, measures
 
     def _publish(self, sets: list[DevSet]) -> None:
@@ -292,7 +313,3 @@ def _claim(out: Path, recipe: Recipe) -> None:
     versions = {name: version(name) for name in ("lbr-search", "torch", "transformers")}
     machine = {"python": platform.python_version(), "threads": torch.get_num_threads()}
     path.write_text(tomli_w.dumps({**settings, "versions": versions, "machine": machine}), "utf-8")
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
