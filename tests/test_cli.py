@@ -26,6 +26,7 @@ COMMANDS = (
     ("train", "stage1"),
     ("train", "stage2"),
     ("train", "all"),
+    ("train", "report"),
     ("doctor",),
     ("corpora",),
     ("corpora", "list"),

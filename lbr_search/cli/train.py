@@ -54,6 +54,19 @@ def both_stages(
     _train("all", recipe, out, overrides, data)
 
 
+@train_app.command(epilog="Example: lbr-search train report runs/mine")
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder that was given as --out.", metavar="DIR")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write. Default: report.html in the folder.")
+    ] = None,
+) -> None:
+    """Draw the curves and the health of a run, finished or not, on one self-contained HTML page."""
+    from lbr_search.train.report import write_report
+
+    typer.echo(write_report(run, out))
+
+
 def _train(stage: str, recipe: str, out: Path, overrides: list[str] | None, data: Path) -> None:
     from lbr_search.cli.progress import TrainLine
     from lbr_search.cli.render import show_training
