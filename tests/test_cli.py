@@ -27,6 +27,7 @@ COMMANDS = (
     ("train", "stage2"),
     ("train", "all"),
     ("train", "report"),
+    ("train", "benchmark"),
     ("doctor",),
     ("corpora",),
     ("corpora", "list"),

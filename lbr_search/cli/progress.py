@@ -112,7 +112,7 @@ def training_text(stage: str, state: Step) -> str:
     """A training run's state in one line.
 
     >>> from lbr_search.train.speedometer import Step
-    >>> training_text("stage1", Step(40, 1500, 3.21, 5200.0, 75.0, 0.43))
+    >>> training_text("stage1", Step(40, 1500, 3.21, 5200.0, 75.0, peak_share=0.43))
     'stage1: step 40 of 1,500, loss 3.210, 5,200 tokens/s, 43 % of peak, 1:15 left'
     """
     share = "" if state.peak_share is None else f", {state.peak_share:.0%} of peak"

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lbr_search.cli.options import JsonLines
+
 train_app = typer.Typer(
     help="Train an encoder in two stages: learn the domain, then represent it.",
     epilog="Example: lbr-search train all lbr-mini-cpu --out runs/mine --data my-data",
@@ -52,6 +54,38 @@ def both_stages(
 ) -> None:
     """Both stages, one after the other."""
     _train("all", recipe, out, overrides, data)
+
+
+@train_app.callback(invoke_without_command=True)
+def options(
+    is_benchmark: Annotated[
+        bool, typer.Option("--benchmark", help="The same as the command benchmark.")
+    ] = False,
+) -> None:
+    """Train an encoder in two stages: learn the domain, then represent it."""
+    if is_benchmark:
+        benchmark()
+
+
+@train_app.command(epilog="Example: lbr-search train benchmark --seconds 20 --json")
+def benchmark(
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time for each precision.")] = 10.0,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32 | bf16; repeat for both. Default: both.")
+    ] = None,
+    is_compiled: Annotated[bool, typer.Option("--compile", help="With torch.compile.")] = False,
+    as_json: JsonLines = False,
+) -> None:
+    """Measure how fast this machine trains a small model on random tokens, and what bounds it."""
+    from lbr_search.cli.render import show_training_speed
+    from lbr_search.train import benchmark as measure
+
+    speeds = measure.run_training_benchmark(
+        seconds=seconds,
+        precisions=tuple(precision or measure.PRECISIONS),
+        compile_layers=is_compiled,
+    )
+    show_training_speed(speeds, as_json=as_json)
 
 
 @train_app.command(epilog="Example: lbr-search train report runs/mine")

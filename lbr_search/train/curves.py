@@ -43,6 +43,7 @@ def draw(curves: Sequence[Curve], *, title: str, key: str) -> str:
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"drawing curves needs the package {error.name!r}, which is not installed.",
@@ -54,6 +55,7 @@ def draw(curves: Sequence[Curve], *, title: str, key: str) -> str:
         axes = figure.subplots()
         for curve, colour, dash in zip(curves, cycle(COLOURS), cycle(DASHES), strict=False):
             _add(axes, curve, colour, dash)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("step")
         axes.set_ylabel(title)
         axes.grid(visible=True, alpha=0.3)

@@ -17,6 +17,7 @@ class Step:
     """What a progress display needs.
 
     Attributes:
+        flops_per_token: operations of training, of this stage.
         peak_share: operations a second over the most that the machine can do; None = not known.
     """
 
@@ -25,6 +26,7 @@ class Step:
     loss: float
     tokens_per_s: float
     seconds_left: float
+    flops_per_token: float = 0.0
     peak_share: float | None = None
 
 
@@ -70,4 +72,6 @@ class Speedometer:
         n_done = max(1, counters.step - self.first_step)
         left = elapsed / n_done * (config.steps - counters.step)
         share = None if self.peak is None else rate * self.flops_per_token / self.peak
-        return Step(counters.step, config.steps, values["loss"], rate, left, share)
+        return Step(
+            counters.step, config.steps, values["loss"], rate, left, self.flops_per_token, share
+        )
