@@ -110,7 +110,8 @@ def _train(stage: str, recipe: str, out: Path, overrides: list[str] | None, data
         report = train(
             stage, recipe, out=out, overrides=overrides or [], data=data, progress=line.update
         )
-    show_training(report)
+    if report.is_main:
+        show_training(report)
 
 
 def register(app: typer.Typer) -> None:

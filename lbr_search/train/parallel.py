@@ -4,7 +4,9 @@ Started by `accelerate launch` or `torchrun`; one process alone needs neither. A
 `accumulate` micro-batches, whatever the number of processes: they are shared out, their gradients
 are averaged over all processes, and every process takes the same step. So the loss curve is that of
 one process, and a run may go on with another number of them. Negatives of a contrastive loss are
-those of its micro-batch: they are not gathered across processes.
+those of its micro-batch: they are not gathered across processes. Every process holds the whole
+model (DDP): checkpoints and averaged weights are written by one of them, so a sharded one (FSDP) is
+refused.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from torch import nn
 from lbr_search.errors import ConfigError, MissingExtraError
 
 T = TypeVar("T")
+DATA_PARALLEL = ("MULTI_GPU", "MULTI_CPU")
+"""Kinds of accelerate in which each process has all weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,12 @@ def join_team() -> Team:
     # a stage without its generative term leaves the bridge out
     options = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(cpu=not has_gpu, mixed_precision="no", kwargs_handlers=[options])
+    if str(accelerator.distributed_type.value) not in DATA_PARALLEL:
+        raise ConfigError(
+            f"accelerate was configured for {accelerator.distributed_type.value}; training here is "
+            "data parallel, with the whole model in each process.",
+            "start it with torchrun, or with: accelerate launch --multi_gpu",
+        )
     return Team(
         accelerator.process_index, accelerator.num_processes, accelerator.device, accelerator
     )

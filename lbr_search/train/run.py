@@ -57,6 +57,8 @@ class TrainReport:
     checkpoint: Path
     stages: dict[str, FitReport]
     measures: dict[str, dict[str, float]]
+    is_main: bool = True
+    """False in all but one of the processes that trained together."""
 
 
 def train(
@@ -108,7 +110,7 @@ def train(
         reports["stage1"], measures["stage1"] = run.stage1()
     if stage in ("stage2", "all"):
         reports["stage2"], measures["stage2"] = run.stage2()
-    return TrainReport(out / "checkpoint", reports, measures)
+    return TrainReport(out / "checkpoint", reports, measures, team.is_main)
 
 
 @dataclass(frozen=True, slots=True)
