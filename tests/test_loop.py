@@ -273,10 +273,10 @@ def test_accumulating_equals_a_larger_batch(tmp_path: Path):
     large, _ = run(tmp_path / "one", steps=5, objective={"batch": double}, **settings)
     assert distance(accumulated, large) < 1e-6
     assert distance(accumulated, tiny_model()) > 1e-3
-    pairs = zip(lines(tmp_path / "two"), lines(tmp_path / "one"), strict=True)
-    for two, one in pairs:
-        assert two.get("loss") == pytest.approx(one.get("loss"), rel=1e-6)
-        assert two.get("tokens") == one.get("tokens")
+    logs = [[line for line in lines(tmp_path / name) if "loss" in line] for name in ("two", "one")]
+    for two, one in zip(*logs, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-6)
+        assert two["tokens"] == one["tokens"]
 
 
 def test_the_average_is_the_formula_and_is_what_is_kept(tmp_path: Path):
