@@ -30,6 +30,8 @@ COMMANDS = (
     ("train", "pack"),
     ("train", "tokenizer"),
     ("train", "ablate"),
+    ("train", "report"),
+    ("train", "benchmark"),
     ("doctor",),
     ("corpora",),
     ("corpora", "list"),

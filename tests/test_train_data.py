@@ -15,8 +15,9 @@ from lbr_search.train.batches import stage1_batch, stage2_batch
 from lbr_search.train.data import TrainingData, load_data
 from lbr_search.train.evaluate import DevSet, dev_sets, ndcg_at_10
 from lbr_search.train.mining import mine_hard_negatives
-from lbr_search.train.recipe import DataConfig, Stage1Config, Stage2Config
+from lbr_search.train.recipe import DataConfig
 from lbr_search.train.sources import read_pairs
+from lbr_search.train.stage_config import Stage1Config, Stage2Config
 from tests.tiny import tiny_tokenizer
 
 CONFIG = DataConfig(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lbr_search.corpus.download import DownloadProgress
     from lbr_search.index.report import BuildProgress
     from lbr_search.ingest import IngestProgress
-    from lbr_search.train.loop import Step
+    from lbr_search.train.speedometer import Step
 
 PLAIN_EVERY_S = 10.0
 
@@ -73,11 +73,8 @@ class TrainLine(Line):
     """Progress of a training run."""
 
     def update(self, stage: str, state: Step) -> None:
-        """Show step, loss, rate and time left."""
-        self.say(
-            f"{stage}: step {state.step:,} of {state.n_steps:,}, loss {state.loss:.3f},"
-            f" {state.tokens_per_s:,.0f} tokens/s, {clock(state.seconds_left)} left"
-        )
+        """Show step, loss, rates and time left."""
+        self.say(training_text(stage, state))
 
 
 class FetchLine(Line):
@@ -109,6 +106,21 @@ def fetch_text(state: DownloadProgress, bytes_per_s: float) -> str:
     if state.total_bytes and bytes_per_s > 0:
         text += f", {clock((state.total_bytes - state.n_bytes) / bytes_per_s)} left"
     return text
+
+
+def training_text(stage: str, state: Step) -> str:
+    """A training run's state in one line.
+
+    >>> from lbr_search.train.speedometer import Step
+    >>> training_text("stage1", Step(40, 1500, 3.21, 5200.0, 75.0, peak_share=0.43))
+    'stage1: step 40 of 1,500, loss 3.210, 5,200 tokens/s, 43 % of peak, 1:15 left'
+    """
+    share = "" if state.peak_share is None else f", {state.peak_share:.0%} of peak"
+    return (
+        f"{stage}: step {state.step:,} of {state.n_steps:,}, loss {state.loss:.3f},"
+        f" {state.tokens_per_s:,.0f} tokens/s{share.replace('%', ' %')},"
+        f" {clock(state.seconds_left)} left"
+    )
 
 
 def ingest_text(state: IngestProgress) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lbr_search.ingest import IngestReport
     from lbr_search.search.explain import Explanation
     from lbr_search.search.searcher import Searcher
+    from lbr_search.train.benchmark import TrainingSpeed
     from lbr_search.train.run import TrainReport
     from lbr_search.train.vocabulary import Vocabulary
 
@@ -127,6 +128,9 @@ def show_training(report: TrainReport) -> None:
         for name, counts in report.counts.items()
     }
     show_pairs({**sources, **rows, "encoder": str(report.checkpoint)})
+    for stage, fit in report.stages.items():
+        for sentence in fit.notes:
+            to_stderr(f"note: {stage}: {sentence}")
 
 
 def show_vocabularies(found: Sequence[Vocabulary]) -> None:
@@ -150,6 +154,33 @@ def named_counts(counts: Mapping[str, int]) -> str:
     'train 1,200, near duplicates 3'
     """
     return ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items() if n)
+
+
+def show_training_speed(speeds: Sequence[TrainingSpeed], *, as_json: bool) -> None:
+    """Print rates, a row a precision, and what bounds each."""
+    if as_json:
+        for speed in speeds:
+            show_json(dataclasses.asdict(speed))
+        return
+    rows = [
+        {
+            "precision": speed.precision,
+            "tokens/s": f"{speed.tokens_per_s:,.0f}",
+            "GFLOP/s a core"
+            if speed.device == "cpu"
+            else "GFLOP/s": f"{speed.gflops_per_core:,.1f}",
+            "of peak": "?" if speed.peak_share is None else f"{speed.peak_share * 100:.0f} %",
+            **{name: f"{share * 100:.0f} %" for name, share in speed.phase_shares.items()},
+            "bound by": speed.bound_by,
+        }
+        for speed in speeds
+    ]
+    show_records(rows, as_json=False)
+    first = speeds[0]
+    to_stderr(
+        f"{first.n_parameters / 1e6:.0f} M parameters, {first.device}, {first.n_threads} threads;"
+        " peak: a matrix product in the same process"
+    )
 
 
 def show_pairs(rows: Mapping[str, str]) -> None:

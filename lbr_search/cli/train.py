@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from lbr_search.cli import ablate, train_data
-from lbr_search.cli.options import home_of
+from lbr_search.cli.options import JsonLines, home_of
 from lbr_search.cli.train_options import (
     DataFolder,
     Generate,
@@ -80,6 +80,51 @@ def both_stages(
     _train("all", recipe, out, overrides, data, own)
 
 
+@train_app.callback(invoke_without_command=True)
+def options(
+    is_benchmark: Annotated[
+        bool, typer.Option("--benchmark", help="The same as the command benchmark.")
+    ] = False,
+) -> None:
+    """Train an encoder in two stages: learn the domain, then represent it."""
+    if is_benchmark:
+        benchmark()
+
+
+@train_app.command(epilog="Example: lbr-search train benchmark --seconds 20 --json")
+def benchmark(
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time for each precision.")] = 10.0,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32 | bf16; repeat for both. Default: both.")
+    ] = None,
+    is_compiled: Annotated[bool, typer.Option("--compile", help="With torch.compile.")] = False,
+    as_json: JsonLines = False,
+) -> None:
+    """Measure how fast this machine trains a small model on random tokens, and what bounds it."""
+    from lbr_search.cli.render import show_training_speed
+    from lbr_search.train import benchmark as measure
+
+    speeds = measure.run_training_benchmark(
+        seconds=seconds,
+        precisions=tuple(precision or measure.PRECISIONS),
+        compile_layers=is_compiled,
+    )
+    show_training_speed(speeds, as_json=as_json)
+
+
+@train_app.command(epilog="Example: lbr-search train report runs/mine")
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder that was given as --out.", metavar="DIR")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write. Default: report.html in the folder.")
+    ] = None,
+) -> None:
+    """Draw the curves and the health of a run, finished or not, on one self-contained HTML page."""
+    from lbr_search.train.report import write_report
+
+    typer.echo(write_report(run, out))
+
+
 def _train(
     stage: str,
     recipe: str,
@@ -102,7 +147,8 @@ def _train(
             progress=line.update,
             own=own,
         )
-    show_training(report)
+    if report.is_main:
+        show_training(report)
 
 
 def register(app: typer.Typer) -> None:

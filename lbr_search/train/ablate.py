@@ -12,9 +12,9 @@ from typing import Any
 from lbr_search.config import fingerprint
 from lbr_search.errors import ConfigError
 from lbr_search.registry import nearest
-from lbr_search.train.loop import Step
 from lbr_search.train.recipe import load_recipe, recipe_mapping
 from lbr_search.train.run import train
+from lbr_search.train.speedometer import Step
 
 Values = Mapping[str, Mapping[str, float]]
 """suite -> query_id -> nDCG@10."""

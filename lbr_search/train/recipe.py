@@ -139,7 +139,7 @@ class LoopConfig:
     steps: int = 100
     """0 leaves the stage out: it ends with the weights that it began with."""
     learning_rate: float = 1e-3
-    """Peak, of AdamW."""
+    """Peak; Muon is scaled so that it takes the same."""
     warmup_steps: int = 20
     decay_share: float = 0.3
     """Share of the steps, at the end, over which the rate falls linearly to zero."""
@@ -152,9 +152,23 @@ class LoopConfig:
     """Steps between checkpoints that a killed run goes on from."""
     precision: str = "auto"
     """bf16 (autocast, fp32 master weights), fp32, or auto: the faster of the two here."""
+    accumulate: int = 1
+    """Micro-batches a step, whose mean loss is minimised; shared out over the processes."""
+    optimizer: str = "adamw"
+    """adamw, or muon: Muon for the matrices of the layers and AdamW for the rest."""
+    ema_decay: float = 0.0
+    """Share of the averaged weights kept at each step; what is evaluated and saved. 0 = none."""
+    patience: int = 0
+    """Evaluations without a better score after which the stage ends; 0 = it takes all steps."""
+    compile: bool = False
+    """torch.compile of the layers; needs a compiler on the machine."""
 
     def __post_init__(self) -> None:
         check(self.steps >= 0, "steps", self.steps, ">= 0")
+        check(self.accumulate > 0, "accumulate", self.accumulate, "> 0")
+        check(self.optimizer in ("adamw", "muon"), "optimizer", self.optimizer, "adamw or muon")
+        check(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, ">= 0 and below 1")
+        check(self.patience >= 0, "patience", self.patience, ">= 0")
         check(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
         check(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, ">= 0")
         check(0 <= self.decay_share <= 1, "decay_share", self.decay_share, "between 0 and 1")

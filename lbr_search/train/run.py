@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 import torch
+from torch import nn
 
 from lbr_search.config import load_toml
 from lbr_search.encoder import int8
@@ -22,17 +23,22 @@ from lbr_search.errors import ConfigError, TrainingError
 from lbr_search.train import generate
 from lbr_search.train.card import write_card
 from lbr_search.train.data import TrainingData, load_data
+from lbr_search.train.disk import disk_errors
 from lbr_search.train.distill import Judges, Teachers
 from lbr_search.train.evaluate import DevSet, dev_sets, evaluate
-from lbr_search.train.loop import FitReport, Objective, Step, fit
+from lbr_search.train.loop import FitReport, fit
 from lbr_search.train.lora import add_adapters, merge_adapters
 from lbr_search.train.mining import HardNegatives, mine_hard_negatives
+from lbr_search.train.parallel import Team, join_team
 from lbr_search.train.phrases import PhrasePool, phrase_pool
 from lbr_search.train.recipe import Recipe, load_recipe, recipe_mapping, recipe_of
+from lbr_search.train.speedometer import Step
+from lbr_search.train.split import split_stage1, split_stage2
 from lbr_search.train.stage1 import Learning
 from lbr_search.train.stage2 import Representing, Temperature
 from lbr_search.train.stage_config import vector_sizes
 from lbr_search.train.start import tokenizer_of, untrained_model
+from lbr_search.train.step import Objective
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -51,6 +57,8 @@ class TrainReport:
     measures: dict[str, dict[str, float]]
     counts: dict[str, dict[str, int]]
     """Source -> what was read of it, and what was left out."""
+    is_main: bool = True
+    """False in all but one of the processes that trained together."""
 
 
 def train(  # noqa: PLR0913 - a front door: every option is a keyword with a default
@@ -85,26 +93,29 @@ def train(  # noqa: PLR0913 - a front door: every option is a keyword with a def
         raise ConfigError(f"unknown stage {stage!r}.", f"use one of {', '.join(STAGES)}")
     settings = load_recipe(recipe, overrides=overrides, data=own)
     shared = shared or out
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, settings)
+    team = join_team()
+    with team.main_first():
+        out.mkdir(parents=True, exist_ok=True)
+        _claim(out, settings)
     keep_freed_memory()
     torch.manual_seed(settings.data.seed)
-    tokenizer = tokenizer_of(settings, shared, data)
-    examples = load_data(
-        settings.data,
-        data,
-        tokenizer=tokenizer,
-        prompts=(settings.model.query_prompt, settings.model.passage_prompt),
-        n_compression_tokens=settings.model.n_compression_tokens,
-        cache=shared / "data",
-    )
-    run = _Run(settings, out, tokenizer, examples, progress, shared / "data")
+    with team.main_first():
+        tokenizer = tokenizer_of(settings, shared, data)
+        examples = load_data(
+            settings.data,
+            data,
+            tokenizer=tokenizer,
+            prompts=(settings.model.query_prompt, settings.model.passage_prompt),
+            n_compression_tokens=settings.model.n_compression_tokens,
+            cache=shared / "data",
+        )
+    run = _Run(settings, out, tokenizer, examples, team, progress, shared / "data")
     reports, measures = {}, {}
     if stage in ("stage1", "all"):
         reports["stage1"], measures["stage1"] = run.stage1()
     if stage in ("stage2", "all"):
         reports["stage2"], measures["stage2"] = run.stage2()
-    return TrainReport(out / "checkpoint", reports, measures, examples.counts)
+    return TrainReport(out / "checkpoint", reports, measures, examples.counts, team.is_main)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +124,16 @@ class _Run:
     out: Path
     tokenizer: Tokenizer
     data: TrainingData
+    team: Team
     progress: Callable[[str, Step], None] | None
     cache: Path
 
     def stage1(self) -> tuple[FitReport, dict[str, float]]:
         """Learn, from the untrained backbone."""
         base = self.out / "untrained"
-        if not (base / "lbr.json").is_file():
-            self._save(untrained_model(self.recipe.model, self.tokenizer), "untrained", base)
+        with self.team.main_first():
+            if not (base / "lbr.json").is_file():
+                self._save(untrained_model(self.recipe.model, self.tokenizer), "untrained", base)
         model, _, _ = load_checkpoint(base, dtype=torch.float32)
         config = self.recipe.stage1
         stage = Learning(
@@ -146,9 +159,10 @@ class _Run:
         config = self.recipe.stage2
         by_terms = None
         if config.hard_negatives:
-            by_terms = mine_hard_negatives(
-                data.pairs, self.tokenizer, n=config.hard_negatives, cache=self.cache
-            )
+            with self.team.main_first():
+                by_terms = mine_hard_negatives(
+                    data.pairs, self.tokenizer, n=config.hard_negatives, cache=self.cache
+                )
         folder = self.out / "stage2"
         is_learned = config.temperature_mode == "learned"
         stage = Representing(
@@ -168,9 +182,11 @@ class _Run:
         if not n:
             return self.data
         file = self.out / f"{generate.NAME}.safetensors"
-        source, counts = generate.generated_pairs(
-            model.to(_device()).eval(), self.data, self.recipe.stage2, n=n, seed=seed, file=file
-        )
+        model.to(self.team.device).eval()
+        with self.team.main_first():
+            source, counts = generate.generated_pairs(
+                model, self.data, self.recipe.stage2, n=n, seed=seed, file=file
+            )
         self.data.counts[generate.NAME] = counts
         pairs = [*self.data.pairs, source] if counts["found_again"] else self.data.pairs
         return replace(self.data, pairs=pairs)
@@ -181,7 +197,7 @@ class _Run:
 
     def _frozen(self, base: Path) -> Backbone:
         model, _, _ = load_checkpoint(base, dtype=torch.float32)
-        return model.eval().requires_grad_(False).to(_device()).backbone
+        return model.eval().requires_grad_(False).to(self.team.device).backbone
 
     def _teachers(self, weight: float) -> Teachers:
         return Teachers(self.recipe.distill.teachers if weight else (), self.tokenizer)
@@ -189,39 +205,45 @@ class _Run:
     def _fit(
         self, name: str, stage: Learning | Representing, *, by: str
     ) -> tuple[FitReport, dict[str, float]]:
-        model, trained = stage.model, stage.trained.to(_device())
+        model = stage.model
         sets = dev_sets(self.data, self.recipe.data, self.recipe.stage2)
-
-        def measure() -> dict[str, float]:
-            return evaluate(model, sets, by=by)
-
-        def tell(step: Step) -> None:
-            if self.progress is not None:
-                self.progress(name, step)
-
         loop, rank = getattr(self.recipe, f"{name}_loop"), self.recipe.model.lora_rank
+        objective: Objective[Any] = Objective(
+            stage.batch,
+            stage.loss,
+            lambda: evaluate(model, sets, by=by),
+            split_stage1 if name == "stage1" else split_stage2,
+        )
         if loop.steps:
             if rank:
                 add_adapters(model.backbone, rank=rank, seed=self.recipe.data.seed)
-                model.to(_device())
-            objective: Objective[Any] = Objective(stage.batch, stage.loss, measure)
-            report = fit(
-                trained,
-                loop,
-                objective=objective,
-                folder=self.out / name,
-                progress=tell,
-            )
+            report = self._loop(name, stage.trained, objective)
             if rank:
                 merge_adapters(model.backbone)
         else:
             report = FitReport(0, 0, 0.0, 0, 0, 0.0, "not trained")
-        model.eval()
-        measures = measure()
-        self._save(model, name, self.out / name / "checkpoint")
-        if name == "stage2":
-            self._publish(sets)
+        model.to(self.team.device).eval()
+        measures = self.team.from_main(objective.evaluate)
+        with self.team.main_first(), disk_errors(self.out):
+            if self.team.is_main:
+                self._save(model, name, self.out / name / "checkpoint")
+                if name == "stage2":
+                    self._publish(sets)
         return report, measures
+
+    def _loop(self, name: str, trained: nn.Module, objective: Objective[Any]) -> FitReport:
+        def tell(step: Step) -> None:
+            if self.progress is not None:
+                self.progress(name, step)
+
+        return fit(
+            trained.to(self.team.device),
+            getattr(self.recipe, f"{name}_loop"),
+            objective=objective,
+            folder=self.out / name,
+            progress=tell if self.team.is_main else None,
+            team=self.team,
+        )
 
     def _publish(self, sets: list[DevSet]) -> None:
         """The result: weights as bfloat16, and the input ranges of those very weights for int8."""
@@ -265,7 +287,3 @@ def _claim(out: Path, recipe: Recipe) -> None:
     versions = {name: version(name) for name in ("lbr-search", "torch", "transformers")}
     machine = {"python": platform.python_version(), "threads": torch.get_num_threads()}
     path.write_text(tomli_w.dumps({**settings, "versions": versions, "machine": machine}), "utf-8")
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -65,7 +65,7 @@ class Learning:
 
     def loss(self, batch: Stage1Batch, step: int) -> dict[str, Tensor]:
         """See `stage1_loss`."""
-        config = self.recipe.stage1
+        config, loop = self.recipe.stage1, self.recipe.stage1_loop
         if config.plain:
             return plain_loss(self.model, batch, every=config.lm_every)
         return stage1_loss(
@@ -73,7 +73,7 @@ class Learning:
             batch,
             config,
             seed=self.recipe.data.seed + step,
-            phrase_weight=phrase_weight(config, step, self.recipe.stage1_loop.steps),
+            phrase_weight=phrase_weight(config, step, loop.steps * loop.accumulate),
             frozen=self.frozen,
         )
 

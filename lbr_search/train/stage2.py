@@ -97,11 +97,12 @@ class Representing:
 
     def loss(self, batch: Stage2Batch, step: int) -> dict[str, Tensor]:
         """See `stage2_loss`."""
+        loop = self.recipe.stage2_loop
         return stage2_loss(
             self.model,
             batch,
             self.recipe.stage2,
-            is_warm=step >= self.recipe.stage2_loop.warmup_steps,
+            is_warm=step >= loop.warmup_steps * loop.accumulate,  # micro-batches
             temperature=None if self.temperature is None else self.temperature(),
         )
 

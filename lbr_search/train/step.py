@@ -1,0 +1,195 @@
+"""One optimizer step: micro-batches -> gradients -> update, in as much memory as there is."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lbr_search.errors import TrainingError
+from lbr_search.train.execution import is_out_of_memory
+from lbr_search.train.optimizer import learning_rate
+from lbr_search.train.parallel import Team
+from lbr_search.train.recipe import LoopConfig
+from lbr_search.train.state import TrainState
+
+Batch = TypeVar("Batch")
+PHASES = ("data_s", "forward_s", "backward_s", "optimizer_s")
+"""Where the seconds of a step go, as `log.jsonl` names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective(Generic[Batch]):
+    """What a stage trains on and for.
+
+    Attributes:
+        batch: number -> micro-batch; must give the same one for the same number. A step takes the
+            next `accumulate` of them.
+        loss: (micro-batch, its number) -> terms, of which "loss" is minimised.
+        evaluate: -> measures, of which "score" (higher is better) chooses the best step.
+        split: (micro-batch, n) -> parts with their shares, for one that does not fit the memory;
+            fewer than n where it cannot be cut so often.
+    """
+
+    batch: Callable[[int], Batch]
+    loss: Callable[[Batch, int], dict[str, Tensor]]
+    evaluate: Callable[[], dict[str, float]]
+    split: Callable[[Batch, int], list[tuple[Batch, float]]] | None = None
+
+
+def count_tokens(examples: Any) -> int:  # noqa: ANN401 - a stage's batch record
+    """Text tokens of all token batches in a batch record, padding left out."""
+    parts = (getattr(examples, name) for name in getattr(examples, "__slots__", ()))
+    return sum(int(part.text_mask.sum()) for part in parts if hasattr(part, "text_mask"))
+
+
+class LossModule(nn.Module):
+    """The loss as a module around the model: what data parallelism can wrap."""
+
+    def __init__(self, model: nn.Module, loss: Callable[..., dict[str, Tensor]]) -> None:
+        super().__init__()
+        self.model = model
+        self._loss = loss
+
+    def forward(self, examples: object, number: int) -> dict[str, Tensor]:
+        """Terms of a micro-batch."""
+        return self._loss(examples, number)
+
+
+@dataclass(slots=True)
+class Stepper(Generic[Batch]):
+    """Takes the steps of a run.
+
+    Attributes:
+        module: the loss, wrapped for the team.
+        note: told, in words, what goes otherwise than planned.
+        clock: seconds of the last step by phase.
+    """
+
+    state: TrainState
+    config: LoopConfig
+    objective: Objective[Batch]
+    team: Team
+    module: nn.Module
+    note: Callable[[str], None]
+    clock: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def first_number(self) -> int:
+        """Number of the next step's first micro-batch."""
+        counters = self.state.counters
+        return (counters.step + counters.n_skipped) * self.config.accumulate
+
+    def take(self) -> dict[str, float]:
+        """One step. Returns the mean terms, "tokens", "grad_norm", "lr" and the seconds by phase.
+
+        The update is left out, and the step counts all the same, where the gradient is not finite.
+
+        Raises:
+            TrainingError: the memory does not hold the smallest part of a micro-batch.
+        """
+        self.clock = dict.fromkeys(PHASES, 0.0)
+        rate = learning_rate(self.config, self.state.counters.step)
+        self.state.model.train()
+        values = self.team.total(self._gradients())
+        norm = self._update(rate)
+        self.state.counters.step += 1
+        return {**values, "grad_norm": norm, "lr": rate, **self.clock}
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the forward pass."""
+        is_bf16 = self.state.counters.precision == "bf16"
+        return torch.autocast(self.team.device.type, torch.bfloat16, enabled=is_bf16)
+
+    def _gradients(self) -> dict[str, float]:
+        """Mean terms of the step, its gradients in place; smaller parts where memory runs out."""
+        while True:
+            try:
+                return self._accumulate()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = (str(error) or "MemoryError").splitlines()[0]
+            # outside of the handler, whose traceback holds the tensors of the failed pass
+            self._halve(reason)
+
+    def _accumulate(self) -> dict[str, float]:
+        """Forward and backward of this process's micro-batches."""
+        n, mine = self.config.accumulate, self.team.share_of(self.config.accumulate)
+        totals: dict[str, float] = {"tokens": 0.0}
+        for micro in mine:
+            number = self.first_number + micro
+            with self._timed("data_s"):
+                examples = self.objective.batch(number)
+            # every random number is a function of the micro-batch, so none must be saved
+            torch.manual_seed(number)
+            parts = self._parts(examples)
+            for place, (part, share) in enumerate(parts):
+                is_last = micro == mine[-1] and place == len(parts) - 1
+                for name, value in self._add(part, number, share / n, is_last).items():
+                    totals[name] = totals.get(name, 0.0) + value
+            totals["tokens"] += count_tokens(examples)
+        return totals
+
+    def _add(self, part: Batch, number: int, share: float, is_last: bool) -> dict[str, float]:
+        """Add the gradients of one part; only the last one waits for the other processes."""
+        waits = contextlib.nullcontext() if is_last else self.team.without_sync(self.module)
+        with waits:
+            with self._timed("forward_s"):
+                with self.autocast():
+                    terms = self.module(part, number)
+                weighted = torch.stack([term.detach().float() for term in terms.values()]) * share
+                values = dict(zip(terms, weighted.tolist(), strict=True))
+            with self._timed("backward_s"):
+                # the processes' gradients are averaged, so each counts times their number
+                (terms["loss"] * (share * self.team.size)).backward()
+        return values
+
+    def _update(self, rate: float) -> float:
+        """One optimizer step, left out when the gradient is not finite. Returns its norm."""
+        state = self.state
+        with self._timed("backward_s"):  # where a GPU's backward pass is waited for
+            norm = float(nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip_norm))
+        with self._timed("optimizer_s"):
+            if math.isfinite(norm):
+                state.optimizers.step(rate=rate)
+                state.average.update(state.model, step=state.counters.step + 1)
+            state.optimizers.forget_gradients()
+        return norm
+
+    def _parts(self, examples: Batch) -> list[tuple[Batch, float]]:
+        if self.state.counters.n_parts == 1 or self.objective.split is None:
+            return [(examples, 1.0)]
+        return self.objective.split(examples, self.state.counters.n_parts)
+
+    def _halve(self, reason: str) -> None:
+        """Cut micro-batches into twice as many parts from here on, if they can be cut."""
+        counters = self.state.counters
+        self.state.optimizers.forget_gradients()
+        if self.team.device.type == "cuda":
+            torch.cuda.empty_cache()
+        counters.n_parts *= 2
+        parts = self._parts(self.objective.batch(self.first_number))
+        # in several processes the others are waiting for this one's gradients by now
+        if self.team.size > 1 or len(parts) < counters.n_parts:
+            raise TrainingError(
+                f"step {counters.step + 1} does not fit the memory: {reason}",
+                "make the stage's batch smaller (batch_tokens or batch_size) and raise accumulate "
+                "by as much",
+            )
+        self.note(
+            f"out of memory at step {counters.step + 1}: from here on a batch is computed in "
+            f"{counters.n_parts} parts (stage 2: with the negatives of a part only)"
+        )
+
+    @contextlib.contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.clock[phase] += time.perf_counter() - started
