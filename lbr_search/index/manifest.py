@@ -83,6 +83,8 @@ class IndexManifest:
     recall_at_10: float
     """Of the vector index, against exact search over sampled stored vectors."""
     files: list[FileEntry]
+    analyser: str = ""
+    """Name and version of the analyser of the terms: ``chemistry-2``; "" = version 1."""
     previous_generation: int | None = None
     created: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
