@@ -144,8 +144,7 @@ class LexicalIndex:
                 REBUILD,
             )
         self._analyse = analyser_named(self._analyser)
-        if self._analyser in ABBREVIATING:
-            self._abbreviations = _read_json(folder / ABBREVIATIONS_FILE)
+        self._abbreviations = _read_json(folder / ABBREVIATIONS_FILE)
         self._rows, self._vocabulary = rows, vocabulary
         self._data, self._indices = data.view(np.ndarray), indices.view(np.ndarray)
         self._indptr = indptr

@@ -11,10 +11,10 @@ from lbr_search.terms.folding import GREEK, fold
 from lbr_search.terms.morphemes import morphemes
 from lbr_search.terms.spelling import american
 from lbr_search.terms.structures import (
-    INCHI,
     INCHI_KEY,
     cas_numbers,
     hill_formula,
+    inchis,
     is_smiles,
 )
 
@@ -67,10 +67,10 @@ def whole_terms(token: str) -> list[str]:
     bare = token.strip(EDGES)
     if bare[1:].isalpha() and bare[1:].islower():
         return []  # a plain word, as most are
-    inchis = INCHI.findall(token)
-    if inchis:
-        keys = [canonical_form(inchi) for inchi in inchis]
-        return [*(inchi.lower() for inchi in inchis), *filter(None, keys)]
+    written = inchis(token)
+    if written:
+        keys = [canonical_form(inchi) for inchi in written]
+        return [*(inchi.lower() for inchi in written), *filter(None, keys)]
     written = INCHI_KEY.findall(bare)
     if written:
         return [key.lower() for key in written]

@@ -19,7 +19,8 @@ hemi sesqui per poly oligo
 """
 PARENTS = """
 meth eth prop but pent hex hept oct non dec undec dodec tridec tetradec pentadec hexadec heptadec
-octadec nonadec icos eicos=icos icosa=icos henicos docos tricos tetracos pentacos hexacos octacos triacont
+octadec nonadec icos eicos=icos icosa=icos henicos docos tricos tetracos pentacos hexacos octacos
+triacont
 cyclo bicyclo tricyclo spiro iso neo sec tert homo nor seco
 benz=benzene benzen=benzene benzene phenyl=benzene phen=benzene phenol=benzene+ol
 phenoxy=benzene+oxy benzyl=benzene+methyl tolyl=benzene+methyl xylyl=benzene+dimethyl

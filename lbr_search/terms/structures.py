@@ -12,7 +12,7 @@ import re
 from collections import Counter
 
 CAS = re.compile(r"(?<![\w-])([1-9]\d{1,6})-(\d\d)-(\d)(?![\w-])")
-INCHI = re.compile(r"InChI=1S?/[^\s;,]*[^\s;,.)\]]", re.IGNORECASE)
+INCHI = re.compile(r"InChI=1S?/\S*[^\s;,.\]]", re.IGNORECASE)
 INCHI_KEY = re.compile(r"(?<![A-Z-])[A-Z]{14}-[A-Z]{10}-[A-Z](?![A-Z-])")
 ELEMENTS = frozenset(
     re.findall(
@@ -36,6 +36,16 @@ SMILES_TOKEN = re.compile(
 SHORTEST_SMILES = 3
 LONGEST_SMILES = 1_000
 """Characters; what is longer is treated as text."""
+
+
+def inchis(text: str) -> list[str]:
+    """InChI strings, without the bracket of the sentence around them.
+
+    >>> inchis("(InChI=1S/CH2O2/c2-1-3/h1H,(H,2,3)).")
+    ['InChI=1S/CH2O2/c2-1-3/h1H,(H,2,3)']
+    """
+    found = INCHI.findall(text)
+    return [each[:-1] if each.count(")") > each.count("(") else each for each in found]
 
 
 def cas_numbers(text: str) -> list[str]:
