@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 LEGS = ("dense", "lexical")
 
 
+def show_expansions(searcher: Searcher, query: str, *, mode: str) -> None:
+    """Say on stderr what the lexical leg added to the query, once for all indexes."""
+    if mode == "dense":
+        return
+    for added in dict.fromkeys(e for each in searcher.expansions(query).values() for e in each):
+        to_stderr(f"note: {added.matched} also as {added.added} ({added.source}, {added.weight:g})")
+
+
 def show_hits(searcher: Searcher, query: str, hits: Sequence[Hit], *, as_json: bool) -> None:
     """Print hits: a table, or one JSON object a line."""
     if as_json:

@@ -13,9 +13,10 @@ from lbr_search.encoder.load import load_encoder
 from lbr_search.errors import ConfigError, FilterError, IndexFormatError
 from lbr_search.protocols import Encoder
 from lbr_search.search.legs import BestChunk, Depth, rank_leg
+from lbr_search.search.ontology import Ontology
 from lbr_search.search.ranking import Candidate, fuse, merge
 from lbr_search.search.sources import EncoderPool, Source, open_source, unique_names
-from lbr_search.types import Embeddings, Hit
+from lbr_search.types import Embeddings, Expansion, Hit
 
 QUERY_BATCH = 256  # queries searched at a time: bounds the (B, k) arrays of rows and scores
 
@@ -28,9 +29,15 @@ class Searcher:
     """
 
     def __init__(
-        self, sources: Sequence[Source], *, pool: EncoderPool, config: SearchConfig
+        self,
+        sources: Sequence[Source],
+        *,
+        pool: EncoderPool,
+        config: SearchConfig,
+        ontology: Ontology | None = None,
     ) -> None:
         self.config = config
+        self._ontology = ontology
         self.warnings: list[str] = []
         """What the answers lack, e.g. a leg that could not be searched; each said once."""
         self._sources = {source.name: source for source in sources}
@@ -43,6 +50,7 @@ class Searcher:
         *,
         encoder: Encoder | str | None = None,
         config: SearchConfig | None = None,
+        ontology: Ontology | None = None,
     ) -> Searcher:
         """Open index folders.
 
@@ -51,6 +59,7 @@ class Searcher:
             encoder: an encoder or its spec; None = the one that each index names, loaded only
                 where the mode needs it and shared between indexes.
             config: mode, fusion and depth.
+            ontology: synonyms to add to the lexical leg's queries.
 
         Raises:
             IndexFormatError: no index at a path, or a damaged one.
@@ -70,7 +79,7 @@ class Searcher:
             open_source(folder, name=name, encoder=given)
             for folder, name in zip(folders, unique_names(folders), strict=True)
         ]
-        searcher = cls(sources, pool=pool, config=config)
+        searcher = cls(sources, pool=pool, config=config, ontology=ontology)
         searcher._prepare(config.mode)
         return searcher
 
@@ -130,6 +139,16 @@ class Searcher:
                 f"no open index is called {hit.source!r}.", "pass a hit of this searcher"
             )
         return self._sources[hit.source].opened.matched_terms(query, hit.text)
+
+    def expansions(self, query: str) -> dict[str, list[Expansion]]:
+        """What the lexical leg of each source adds to `query`: abbreviations and synonyms."""
+        return {
+            name: [*source.opened.expansions(query), *self._synonyms(query)]
+            for name, source in self._sources.items()
+        }
+
+    def _synonyms(self, query: str) -> list[Expansion]:
+        return [] if self._ontology is None else self._ontology.expansions(query)
 
     def _prepare(self, mode: str) -> None:
         for source in self._sources.values():
@@ -203,8 +222,14 @@ class Searcher:
                 depth=depth,
             )
         if mode != "dense":
+            synonyms = [self._synonyms(query) for query in queries]
             legs["lexical"] = rank_leg(
-                lambda which, n: opened.lexical([queries[q] for q in which], k=n, allowed=allowed),
+                lambda which, n: opened.lexical(
+                    [queries[q] for q in which],
+                    k=n,
+                    allowed=allowed,
+                    expansions=[synonyms[q] for q in which],
+                ),
                 opened.doc_ids,
                 n_queries=len(queries),
                 depth=depth,
