@@ -141,3 +141,16 @@ def rank(
     order = sorted(range(len(ids)), key=lambda i: (scores[i], ids[i]), reverse=True)[:k]
     positions = np.asarray(order, dtype=np.int64)
     return positions, np.asarray(scores)[positions]
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """Words that were added to a query, and why."""
+
+    source: str
+    """What knows them: ``abbreviation`` (defined in the corpus), or the file of an ontology."""
+    matched: str
+    """The words of the query."""
+    added: str
+    weight: float
+    """Of each added term, > 0; a term of the query itself has 1."""

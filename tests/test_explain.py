@@ -52,6 +52,7 @@ def test_lines_name_legs_words_and_movement(searcher: Searcher):
     assert any(line == f"reranked: {hits[0].first_rank} -> 1" for line in lines)
     assert set(explanation_json(searcher.explain("aspirin", hits)[0])) == {
         "terms",
+        "expansions",
         "first_rank",
         "kept",
     }

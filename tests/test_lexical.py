@@ -12,9 +12,9 @@ import pytest
 
 from lbr_search.errors import ConfigError, IndexFormatError
 from lbr_search.index import lexical
-from lbr_search.index.analysis import ANALYSERS
+from lbr_search.index.analysis import ANALYSERS, VERSIONS
 from lbr_search.index.lexical import LexicalIndex
-from lbr_search.types import passage_text
+from lbr_search.types import Expansion, passage_text
 
 WORDS = [f"{stem}{end}" for stem in ("carbon", "sort", "heal", "bind", "list") for end in "abcdefg"]
 
@@ -135,6 +135,41 @@ def test_reopened_equals_built(tmp_path):
             np.testing.assert_array_equal(a, b)
     assert opened.search(["file"], k=1)[0].tolist() == [[90]]
     assert opened.matched_terms("file", "an openFile") == [(3, 11)]
+
+
+def test_abbreviations_that_the_corpus_defines(tmp_path):
+    """A query with one also finds passages that write it out; the weight is that of its terms."""
+    texts = ["chronic obstructive pulmonary disease (COPD)", "an obstructive lung", "a heart"]
+    index = build(tmp_path, texts, analyser="medical")
+    added = index.expansions("COPD therapy")
+    assert [(e.source, e.matched, e.added) for e in added] == [
+        ("abbreviation", "COPD", "chronic obstructive pulmonary disease")
+    ]
+    rows, scores = index.search(["COPD"], k=3)
+    assert rows.tolist() == [[0, 1, -1]]
+    plain = peer_scores(texts, "obstructive", "medical")[1]
+    assert scores[0][1] == pytest.approx(lexical.ABBREVIATION_WEIGHT * plain, rel=1e-6)
+    assert build(tmp_path / "e", texts).expansions("COPD") == []
+
+
+def test_expansions_count_once_and_not_twice(tmp_path):
+    """Added terms have their weight, the largest of several; a term of the query keeps its own."""
+    index = build(tmp_path, ["red blood", "blue sky", "red sky"])
+    weak, strong = Expansion("x", "a", "blue sky", 0.25), Expansion("x", "a", "blue", 0.5)
+    _, alone = index.search(["sky"], k=3)
+    rows, both = index.search(["sky"], k=3, expansions=[[weak, strong]])
+    _, blue = index.search(["blue"], k=1)
+    assert rows[0].tolist() == [1, 2, -1]
+    assert both[0][1] == alone[0][1]
+    assert both[0][0] == pytest.approx(alone[0][0] + 0.5 * blue[0][0], rel=1e-6)
+
+
+def test_terms_of_another_version_are_refused(tmp_path, monkeypatch):
+    """An index whose analyser has changed since is not searched with the new one."""
+    build(tmp_path, ["readFile"], analyser="code")
+    monkeypatch.setitem(VERSIONS, "code", 99)
+    with pytest.raises(IndexFormatError, match=r"code-2\n.*code-99"):
+        LexicalIndex().open(tmp_path)
 
 
 def test_row_ids_and_passages_must_fit(tmp_path):

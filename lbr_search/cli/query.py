@@ -51,15 +51,21 @@ def query(
     queries: Annotated[
         Path | None, typer.Option(help="Queries to answer: queries.jsonl, or id<TAB>text lines.")
     ] = None,
+    ontology: Annotated[
+        Path | None,
+        typer.Option(help="Synonyms to add to queries: .obo, or .csv with columns name,synonym."),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="TREC run to write; with --queries.")] = None,
 ) -> None:
     """Search indexes and show the best documents, with the passage that answers."""
     if (text is None) == (queries is None) or (queries is None) != (run is None):
         raise typer.BadParameter("give TEXT, or --queries FILE together with --run OUT.trec")
-    from lbr_search.cli.render import show_hits
+    from lbr_search.cli.render import show_expansions, show_hits
+    from lbr_search.search.ontology import load_ontology
     from lbr_search.search.searcher import Searcher
 
     paths = index or find_indexes(home_of(context))
+    known = None if ontology is None else load_ontology(ontology)
     config = SearchConfig(
         mode=mode,
         rerank=rerank,
@@ -67,7 +73,7 @@ def query(
         rerank_weight=rerank_weight,
         rerank_budget_ms=rerank_budget_ms,
     )
-    searcher = Searcher.open(paths, encoder=encoder, config=config)
+    searcher = Searcher.open(paths, encoder=encoder, config=config, ontology=known)
     if queries is not None and run is not None:
         from lbr_search.cli.run_file import answer_file
 
@@ -75,6 +81,7 @@ def query(
     else:
         hits = searcher.search(text or "", k=k, filter=filter)
         show_hits(searcher, text or "", hits, as_json=as_json, is_explained=explain)
+        show_expansions(searcher, text or "", mode=mode)
     for warning in searcher.warnings:
         to_stderr(f"warning: {warning}")
 

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 LEGS = ("dense", "lexical")
 
 
+def show_expansions(searcher: Searcher, query: str, *, mode: str) -> None:
+    """Say on stderr what the lexical leg added to the query, once for all indexes."""
+    if mode == "dense":
+        return
+    for added in dict.fromkeys(e for each in searcher.expansions(query).values() for e in each):
+        to_stderr(f"note: {added.matched} also as {added.added} ({added.source}, {added.weight:g})")
+
+
 def show_hits(
     searcher: Searcher,
     query: str,
@@ -254,7 +262,12 @@ def hit_json(hit: Hit) -> dict[str, Any]:
 
 def explanation_json(why: Explanation) -> dict[str, Any]:
     """What ``query --explain --json`` adds to a hit."""
-    return {"terms": dict(why.terms), "first_rank": why.hit.first_rank or None, "kept": why.kept}
+    return {
+        "terms": dict(why.terms),
+        "expansions": [dataclasses.asdict(added) for added in why.expansions],
+        "first_rank": why.hit.first_rank or None,
+        "kept": why.kept,
+    }
 
 
 def marked(snippet: Snippet, *, is_terminal: bool) -> Text:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lbr_search.config import IndexConfig
 from lbr_search.errors import CorpusError, IndexFormatError
-from lbr_search.index.analysis import analyser_for
+from lbr_search.index.analysis import analyser_for, versioned
 from lbr_search.index.documents import document_states
 from lbr_search.index.embedder import embedder, n_vectors_of
 from lbr_search.index.files import disk_errors, folder_bytes
@@ -266,6 +266,8 @@ def _is_current(previous: IndexManifest, writer: Writer, config: IndexConfig) ->
         not writer.counts.is_changed
         and writer.store.version == previous.store_version
         and (config.backend, kind) == (previous.backend, previous.ann)
+        and (previous.analyser or f"{previous.seal.analyser}-1")
+        == str(versioned(previous.seal.analyser))
     )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbr_search.config import IndexConfig, to_mapping
+from lbr_search.index.analysis import versioned
 from lbr_search.index.files import file_hash, list_files
 from lbr_search.index.lexical import LexicalIndex
 from lbr_search.index.manifest import (
@@ -43,7 +44,10 @@ from lbr_search.types import passage_text
 
 T = TypeVar("T")
 RECALL_SEED = 1
-RECORDED_PACKAGES = ("lbr-search", "lancedb", "pyarrow", "faiss-cpu", "bm25s", "numpy", "torch")
+RECORDED_PACKAGES = (
+    *("lbr-search", "lancedb", "pyarrow", "faiss-cpu", "bm25s", "numpy", "torch"),
+    "rdkit",  # canonical forms of structures among the terms, where it is installed
+)
 
 
 @dataclass(slots=True)
@@ -164,6 +168,7 @@ def build_generation(plan: Plan, store: ChunkStore, timer: Timer) -> IndexManife
         recall_at_10=recall,
         n_vectors=store.n_vectors,
         files=files,
+        analyser=str(versioned(plan.seal.analyser)),
         previous_generation=plan.previous.generation if plan.previous else None,
         created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         settings=to_mapping(plan.config),

@@ -86,6 +86,8 @@ class IndexManifest:
     files: list[FileEntry]
     n_vectors: int = 0
     """Compressed vectors of each chunk, beside the one that is searched; 0 = none."""
+    analyser: str = ""
+    """Name and version of the analyser of the terms: ``chemistry-2``; "" = version 1."""
     previous_generation: int | None = None
     created: str = ""
     settings: dict[str, Any] = field(default_factory=dict)

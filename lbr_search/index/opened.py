@@ -29,7 +29,7 @@ from lbr_search.index.payload import Payload, StoredChunk
 from lbr_search.index.store import ChunkStore
 from lbr_search.protocols import Encoder, IndexBackend
 from lbr_search.registry import BACKENDS
-from lbr_search.types import Compressed, Embeddings
+from lbr_search.types import Compressed, Embeddings, Expansion
 
 __all__ = ["OpenedIndex", "StoredChunk", "open_index"]
 
@@ -107,18 +107,36 @@ class OpenedIndex:
         return self._vectors.search(queries, k=k, allowed=allowed)
 
     def lexical(
-        self, texts: Sequence[str], *, k: int, allowed: NDArray[np.int64] | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        k: int,
+        allowed: NDArray[np.int64] | None = None,
+        expansions: Sequence[Sequence[Expansion]] | None = None,
     ) -> Ranking:
-        """Best chunks of each text by BM25; only chunks that share a term are returned."""
-        return self._terms.search(texts, k=k, allowed=allowed)
+        """Best chunks of each text by BM25; only chunks that share a term are returned.
+
+        Args:
+            texts: B queries.
+            k: how many.
+            allowed: as in `dense`.
+            expansions: words to add to each query, besides what `expansions` gives.
+        """
+        return self._terms.search(texts, k=k, allowed=allowed, expansions=expansions)
+
+    def expansions(self, query: str) -> list[Expansion]:
+        """Words that `lexical` adds to a query by itself: abbreviations the corpus defines."""
+        return self._terms.expansions(query)
 
     def matched_terms(self, query: str, text: str) -> list[tuple[int, int]]:
         """Half-open character spans of the words of `text` that the query asks for."""
         return self._terms.matched_terms(query, text)
 
-    def term_weights(self, query: str, rows: NDArray[np.int64]) -> list[dict[str, float]]:
-        """What each term of the query adds to the BM25 score of row ids (K,)."""
-        return self._terms.term_weights(query, rows)
+    def term_weights(
+        self, query: str, rows: NDArray[np.int64], expansions: Sequence[Expansion] = ()
+    ) -> list[dict[str, float]]:
+        """What each term of the query, and of what was added, adds to the BM25 of row ids (K,)."""
+        return self._terms.term_weights(query, rows, expansions)
 
     def fetch(self, rows: NDArray[np.int64]) -> list[StoredChunk]:
         """The chunks of row ids (K,), in their order; -1 must have been dropped.

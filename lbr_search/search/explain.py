@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lbr_search.protocols import CompressingEncoder
 from lbr_search.search.sources import EncoderPool, Source
-from lbr_search.types import Hit
+from lbr_search.types import Expansion, Hit
 
 KEPT_TOKENS = 24
 """Length of the text that the decoder writes from a hit's stored vectors."""
@@ -23,12 +23,14 @@ class Explanation:
     Attributes:
         terms: terms of the query that the hit's chunk holds -> what each adds to its BM25 score,
             largest first.
+        expansions: what was added to the query in this hit's index.
         kept: what the decoder writes from the chunk's stored vectors alone; "" where the index
             keeps none.
     """
 
     hit: Hit
     terms: Mapping[str, float] = field(default_factory=dict)
+    expansions: tuple[Expansion, ...] = ()
     kept: str = ""
 
     def lines(self) -> list[str]:
@@ -40,6 +42,8 @@ class Explanation:
         if self.terms:
             words = ", ".join(f"{term} {weight:.2f}" for term, weight in self.terms.items())
             said.append(f"words and their BM25 weights: {words}")
+        for added in self.expansions:
+            said.append(f"{added.matched} also as {added.added} ({added.source}, {added.weight:g})")
         if self.hit.first_rank:
             said.append(f"reranked: {self.hit.first_rank} -> {self.hit.rank}")
         if self.kept:
@@ -48,7 +52,12 @@ class Explanation:
 
 
 def explain(
-    query: str, hits: Sequence[Hit], *, sources: Mapping[str, Source], pool: EncoderPool
+    query: str,
+    hits: Sequence[Hit],
+    *,
+    sources: Mapping[str, Source],
+    expansions: Mapping[str, Sequence[Expansion]],
+    pool: EncoderPool,
 ) -> list[Explanation]:
     """One explanation a hit, in their order.
 
@@ -56,6 +65,7 @@ def explain(
         query: what was searched for.
         hits: of a searcher over `sources`.
         sources: by name, as hits name them.
+        expansions: source -> what was added to the query there.
         pool: where the encoders are; used by one thread at a time.
     """
     explained: dict[tuple[str, str], Explanation] = {}
@@ -64,11 +74,12 @@ def explain(
         if not own:
             continue
         rows = np.asarray([hit.row for hit in own], dtype=np.int64)
-        terms = source.opened.term_weights(query, rows)
+        added = tuple(expansions[name])
+        terms = source.opened.term_weights(query, rows, added)
         kept = _kept(source, rows, pool)
         for hit, weights, text in zip(own, terms, kept, strict=True):
             ordered = dict(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
-            explained[name, hit.doc_id] = Explanation(hit, ordered, text)
+            explained[name, hit.doc_id] = Explanation(hit, ordered, added, text)
     return [explained[hit.source, hit.doc_id] for hit in hits]
 
 

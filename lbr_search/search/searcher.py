@@ -14,10 +14,11 @@ from lbr_search.errors import ConfigError, FilterError, IndexFormatError
 from lbr_search.protocols import Encoder
 from lbr_search.search.explain import Explanation, explain
 from lbr_search.search.legs import BestChunk, Depth, rank_leg
+from lbr_search.search.ontology import Ontology
 from lbr_search.search.ranking import Candidate, fuse, merge
 from lbr_search.search.reranking import Rerankers, read_passages, rerank
 from lbr_search.search.sources import EncoderPool, Source, open_source, unique_names
-from lbr_search.types import Embeddings, Hit
+from lbr_search.types import Embeddings, Expansion, Hit
 
 QUERY_BATCH = 256  # queries searched at a time: bounds the (B, k) arrays of rows and scores
 
@@ -30,9 +31,15 @@ class Searcher:
     """
 
     def __init__(
-        self, sources: Sequence[Source], *, pool: EncoderPool, config: SearchConfig
+        self,
+        sources: Sequence[Source],
+        *,
+        pool: EncoderPool,
+        config: SearchConfig,
+        ontology: Ontology | None = None,
     ) -> None:
         self.config = config
+        self._ontology = ontology
         self.warnings: list[str] = []
         """What the answers lack, e.g. a leg that could not be searched; each said once."""
         self._sources = {source.name: source for source in sources}
@@ -46,6 +53,7 @@ class Searcher:
         *,
         encoder: Encoder | str | None = None,
         config: SearchConfig | None = None,
+        ontology: Ontology | None = None,
     ) -> Searcher:
         """Open index folders.
 
@@ -54,6 +62,7 @@ class Searcher:
             encoder: an encoder or its spec; None = the one that each index names, loaded only
                 where the mode needs it and shared between indexes.
             config: mode, fusion and depth.
+            ontology: synonyms to add to the lexical leg's queries.
 
         Raises:
             IndexFormatError: no index at a path, or a damaged one.
@@ -73,7 +82,7 @@ class Searcher:
             open_source(folder, name=name, encoder=given)
             for folder, name in zip(folders, unique_names(folders), strict=True)
         ]
-        searcher = cls(sources, pool=pool, config=config)
+        searcher = cls(sources, pool=pool, config=config, ontology=ontology)
         searcher._prepare(config.mode)
         if config.rerank:
             searcher._rerankers.of(searcher._sources.values(), config)  # what is wrong shows here
@@ -138,7 +147,18 @@ class Searcher:
 
     def explain(self, query: str, hits: Sequence[Hit]) -> list[Explanation]:
         """Why each of some hits of this searcher stands where it stands."""
-        return explain(query, hits, sources=self._sources, pool=self._pool)
+        added = self.expansions(query)
+        return explain(query, hits, sources=self._sources, expansions=added, pool=self._pool)
+
+    def expansions(self, query: str) -> dict[str, list[Expansion]]:
+        """What the lexical leg of each source adds to `query`: abbreviations and synonyms."""
+        return {
+            name: [*source.opened.expansions(query), *self._synonyms(query)]
+            for name, source in self._sources.items()
+        }
+
+    def _synonyms(self, query: str) -> list[Expansion]:
+        return [] if self._ontology is None else self._ontology.expansions(query)
 
     def _prepare(self, mode: str) -> None:
         for source in self._sources.values():
@@ -235,8 +255,14 @@ class Searcher:
                 depth=depth,
             )
         if mode != "dense":
+            synonyms = [self._synonyms(query) for query in queries]
             legs["lexical"] = rank_leg(
-                lambda which, n: opened.lexical([queries[q] for q in which], k=n, allowed=allowed),
+                lambda which, n: opened.lexical(
+                    [queries[q] for q in which],
+                    k=n,
+                    allowed=allowed,
+                    expansions=[synonyms[q] for q in which],
+                ),
                 opened.doc_ids,
                 n_queries=len(queries),
                 depth=depth,

@@ -1,0 +1,207 @@
+"""Retained names of chemistry and the systematic names they stand for.
+
+Facts of the IUPAC recommendations 2013 ("Nomenclature of Organic Chemistry", the Blue Book): acids
+of P-65.1.1 and P-65.1.2, amino acids of P-103.1, and the ring and ether names of P-25, P-31 and
+P-63; each line is ``stems = systematic name``. The stem is the name without its ending, so that
+acid, anion and acyl group (lactic, lactate, lactoyl) are read alike.
+"""
+
+from __future__ import annotations
+
+TABLE = """
+formic formate formyl = methanoic
+acet acetic = ethanoic
+propion = propanoic
+butyr = butanoic
+isobutyr = methylpropanoic
+valer = pentanoic
+isovaler = methylbutanoic
+pival = dimethylpropanoic
+capro = hexanoic
+enanth = heptanoic
+capryl = octanoic
+pelargon = nonanoic
+caprin capric = decanoic
+laur = dodecanoic
+myrist = tetradecanoic
+palmit = hexadecanoic
+margar = heptadecanoic
+stear = octadecanoic
+arachid = icosanoic
+behen = docosanoic
+lignocer = tetracosanoic
+palmitole = hexadecenoic
+ole oleic oleate oleoyl = octadecenoic
+elaid = octadecenoic
+linole = octadecadienoic
+linolen = octadecatrienoic
+arachidon = icosatetraenoic
+acryl = propenoic
+methacryl = methylpropenoic
+croton = butenoic
+oxal = ethanedioic
+malon = propanedioic
+succin = butanedioic
+glutar = pentanedioic
+adip = hexanedioic
+pimel = heptanedioic
+suber = octanedioic
+azela = nonanedioic
+sebac = decanedioic
+fumar = butenedioic
+male maleic maleate = butenedioic
+glycol glycolic glycolate glycoloyl = hydroxyethanoic
+glyoxyl = oxoethanoic
+lactic lactate lactoyl = hydroxypropanoic
+glycer glyceric glycerate = dihydroxypropanoic
+pyruv = oxopropanoic
+malic malate = hydroxybutanedioic
+tartr tartar = dihydroxybutanedioic
+tartron = hydroxypropanedioic
+citr citric citrate = hydroxypropanetricarboxylic
+isocitr = hydroxypropanetricarboxylic
+aconit = propenetricarboxylic
+oxaloacet = oxobutanedioic
+oxalosuccin = oxopropanetricarboxylic
+acetoacet = oxobutanoic
+levulin = oxopentanoic
+mevalon = dihydroxymethylpentanoic
+gluconic gluconate = pentahydroxyhexanoic
+galactar mucic = tetrahydroxyhexanedioic
+glucar saccharic = tetrahydroxyhexanedioic
+benzo benzoic benzoate benzoyl = benzenecarboxylic
+salicyl = hydroxybenzenecarboxylic
+anthranil = aminobenzenecarboxylic
+gall gallic gallate galloyl = trihydroxybenzenecarboxylic
+protocatechu = dihydroxybenzenecarboxylic
+gentis = dihydroxybenzenecarboxylic
+vanill = hydroxymethoxybenzenecarboxylic
+syring = hydroxydimethoxybenzenecarboxylic
+phthal = benzenedicarboxylic
+isophthal terephthal = benzenedicarboxylic
+cinnam = phenylpropenoic
+coumar = hydroxyphenylpropenoic
+caffeic caffeate caffeoyl = dihydroxyphenylpropenoic
+ferul = hydroxymethoxyphenylpropenoic
+mandel = hydroxyphenylethanoic
+nicotin = pyridinecarboxylic
+isonicotin = pyridinecarboxylic
+picolin = pyridinecarboxylic
+quinolin quinolinic quinolinate = pyridinedicarboxylic
+orot = dioxotetrahydropyrimidinecarboxylic
+furo furoic furoate furoyl = furancarboxylic
+glycin glycyl = aminoethanoic
+alanin alanyl = aminopropanoic
+valin valyl = aminomethylbutanoic
+leucin leucyl = aminomethylpentanoic
+isoleucin isoleucyl = aminomethylpentanoic
+norleucin = aminohexanoic
+norvalin = aminopentanoic
+serin seryl = aminohydroxypropanoic
+homoserin = aminohydroxybutanoic
+threonin threonyl = aminohydroxybutanoic
+cystein cysteinyl = aminosulfanylpropanoic
+homocystein = aminosulfanylbutanoic
+cystin = disulfanediylbisaminopropanoic
+methionin methionyl = aminomethylsulfanylbutanoic
+selenocystein = aminoselanylpropanoic
+asparagin asparaginyl = aminocarbamoylpropanoic
+aspart aspartyl = aminobutanedioic
+glutamin glutaminyl = aminocarbamoylbutanoic
+glutam glutamic glutamate glutamyl = aminopentanedioic
+lysin lysyl = diaminohexanoic
+ornithin = diaminopentanoic
+citrullin = aminocarbamoylaminopentanoic
+arginin arginyl = aminocarbamimidamidopentanoic
+histidin histidyl = aminoimidazolylpropanoic
+phenylalanin = aminophenylpropanoic
+tyrosin tyrosyl = aminohydroxyphenylpropanoic
+tryptophan tryptophyl = aminoindolylpropanoic
+prolin prolyl = pyrrolidinecarboxylic
+hydroxyprolin = hydroxypyrrolidinecarboxylic
+pyroglutam = oxopyrrolidinecarboxylic
+sarcosin = methylaminoethanoic
+taurin = aminoethanesulfonic
+creatin = methylcarbamimidoylaminoethanoic
+carnitin = hydroxytrimethylazaniumylbutanoic
+betain = trimethylazaniumylethanoic
+dopa = aminodihydroxyphenylpropanoic
+tyramin = aminoethylphenol
+dopamin = aminoethylbenzenediol
+tryptamin = indolylethanamine
+serotonin = aminoethylhydroxyindole
+histamin = imidazolylethanamine
+putrescin = butanediamine
+cadaverin = pentanediamine
+cholin = hydroxyethyltrimethylazanium
+ethanolamin = aminoethanol
+glycerol glycerin = propanetriol
+ethyleneglycol = ethanediol
+acetone = propanone
+acetaldehyd = ethanal
+formaldehyd = methanal
+formamid = methanamide
+glyoxal = ethanedial
+methylglyoxal = oxopropanal
+acrolein = propenal
+acetonitril = ethanenitrile
+ethylen = ethene
+propylen = propene
+acetylen = ethyne
+styren = ethenylbenzene
+toluen tolu = methylbenzene
+xylen = dimethylbenzene
+cumen = methylethylbenzene
+anilin = phenylamine
+anisol = methoxybenzene
+catechol = benzenediol
+resorcinol = benzenediol
+hydroquinon = benzenediol
+phloroglucinol pyrogallol = benzenetriol
+cresol = methylphenol
+urea = carbonyldiamide
+guanidin = carbamimidamide
+oxiran = epoxyethane
+chloroform = trichloromethane
+adenin = aminopurine
+guanin = aminooxopurine
+cytosin = aminopyrimidinone
+uracil = pyrimidinedione
+thymin = methylpyrimidinedione
+xanthin = purinedione
+hypoxanthin = oxopurine
+caffein = trimethylpurinedione
+theobromin theophyllin = dimethylpurinedione
+adenosin = aminopurinylribofuranosyl
+guanosin = aminooxopurinylribofuranosyl
+cytidin = aminooxopyrimidinylribofuranosyl
+uridin = dioxopyrimidinylribofuranosyl
+inosin = oxopurinylribofuranosyl
+xanthosin = dioxopurinylribofuranosyl
+flavon = phenylchromenone
+flavonol = hydroxyphenylchromenone
+flavanon = phenyldihydrochromenone
+isoflavon = phenylchromenone
+coumarin = chromenone
+chalcon = diphenylpropenone
+anthraquinon = anthracenedione
+cholesterol = cholestenol
+sphingosin = aminooctadecenediol
+water = oxidane
+ammonia = azane
+phosphin = phosphane
+arsin = arsane
+hydrazin = diazane
+"""
+
+
+def read(table: str) -> dict[str, str]:
+    """Stem -> systematic name, from lines ``stem stem = name``."""
+    names = {}
+    for line in table.strip().splitlines():
+        stems, _, systematic = line.partition("=")
+        names.update(dict.fromkeys(stems.split(), systematic.strip()))
+    return names
+
+
+RETAINED_NAMES = read(TABLE)
