@@ -16,6 +16,7 @@ from lbr_search.config import IndexConfig
 from lbr_search.errors import CorpusError, EncoderError, IndexFormatError, SealError
 from lbr_search.index import build as build_module
 from lbr_search.index import generation as generation_module
+from lbr_search.index.analysis import VERSIONS, versioned
 from lbr_search.index.build import build, build_from_vectors
 from lbr_search.index.info import index_info, verify_index
 from lbr_search.index.journal import Journal
@@ -331,6 +332,26 @@ def test_another_domain_is_refused(tmp_path: Path, encoder: HashEncoder) -> None
         ingest(tmp_path / "ix", texts(2), encoder, domain="code")
     assert "'medical'" in refused.value.message
     assert ingest(tmp_path / "ix", texts(2), encoder).is_noop
+
+
+def test_a_changed_analyser_makes_new_terms_without_encoding(
+    tmp_path: Path, encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index of an older version is not searched lexically until its next ingest."""
+    folder = tmp_path / "ix"
+    ingest(folder, {"a": "readFile"}, encoder, domain="code")
+    assert load_manifest(folder).analyser == str(versioned("code"))
+    monkeypatch.setitem(VERSIONS, "code", 99)
+    with (
+        open_index(folder, encoder=None) as index,
+        pytest.raises(IndexFormatError, match="another analyser"),
+    ):
+        index.lexical(["file"], k=1)
+    report = ingest(folder, {"a": "readFile"}, encoder, domain="code")
+    assert (report.is_noop, report.n_encoded) == (False, 0)
+    assert load_manifest(folder).analyser == "code-99"
+    with open_index(folder, encoder=None) as index:
+        assert index.lexical(["file"], k=1)[0].tolist() == [[0]]
 
 
 def test_another_encoder_cannot_continue_an_index(
