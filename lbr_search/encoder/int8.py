@@ -19,6 +19,8 @@ from lbr_search.encoder.model import LbrModel
 from lbr_search.errors import EncoderError
 
 RANGES_FILE = "int8.json"
+DECODED_TOKENS = 24
+"""Of each text, written back from its vectors while ranges are measured."""
 Ranges = dict[str, tuple[float, float]]
 """Linear layer -> smallest and largest input seen."""
 
@@ -64,7 +66,7 @@ def is_supported() -> bool:
 
 @torch.inference_mode()
 def calibrate(model: LbrModel, token_ids: Sequence[Sequence[int]]) -> Ranges:
-    """Input ranges of every linear layer of the backbone over some texts.
+    """Input ranges of every linear layer of the backbone over some texts, read and written back.
 
     Args:
         model: float32, in evaluation mode.
@@ -84,7 +86,10 @@ def calibrate(model: LbrModel, token_ids: Sequence[Sequence[int]]) -> Ranges:
     k = model.n_compression_tokens
     for rows in length_sorted_batches([len(ids) + k for ids in token_ids], batch_tokens=4_096):
         batch = collate([token_ids[row] for row in rows], n_compression_tokens=k)
-        model.compress(batch.to(model.compression.device))
+        compressed, _ = model.compress(batch.to(model.compression.device))
+        # the decoder runs through the same layers, from other inputs
+        target = collate([token_ids[row][:DECODED_TOKENS] for row in rows], n_compression_tokens=0)
+        model.token_nll(compressed, target.to(model.compression.device))
     for hook in hooks:
         hook.remove()
     return ranges
