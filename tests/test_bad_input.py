@@ -1,5 +1,6 @@
 """Bad input through the command line: a clear error with its fix, exit code 1, nothing lost."""
 
+import functools
 import json
 import os
 import shutil
@@ -337,6 +338,8 @@ def slow_ingest(source: Path, index: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # a shell's background job hands on an ignored SIGINT
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     first = process.stderr.readline()

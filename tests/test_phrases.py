@@ -134,7 +134,7 @@ def test_tokens_inside_phrases_are_marked():
 @pytest.fixture(autouse=True)
 def _nothing_is_common(monkeypatch: pytest.MonkeyPatch) -> None:
     """In texts of a hundred words every word is more than a thousandth."""
-    monkeypatch.setattr(mine_phrases, "__kwdefaults__", {"common_share": 1.0})
+    monkeypatch.setattr(phrases, "COMMON_SHARE", 1.0)
 
 
 def toy_data() -> TrainingData:

@@ -34,13 +34,21 @@ def pairs(n: int, per_query: int) -> Stage2Batch:
 def test_stage1_parts_hold_every_row_once():
     """Five rows in three parts: texts, targets and teachers stay side by side."""
     texts = collate(TEXTS[:5], n_compression_tokens=3)
-    batch = Stage1Batch(texts, collate(TEXTS[:5], n_compression_tokens=0), (torch.eye(5),))
+    batch = Stage1Batch(
+        texts,
+        collate(TEXTS[:5], n_compression_tokens=0),
+        taught=(torch.eye(5),),
+        text_phrases=texts.text_mask,
+        target_phrases=torch.eye(5, dtype=torch.bool),
+    )
     parts = split_stage1(batch, 3)
     assert [share for _, share in parts] == [1 / 5, 2 / 5, 2 / 5]
     for whole, name in ((texts.input_ids, "text"), (batch.target.input_ids, "target")):
         joined = torch.cat([getattr(part, name).input_ids for part, _ in parts])
         assert torch.equal(joined, whole)
     assert torch.equal(torch.cat([part.taught[0] for part, _ in parts]), torch.eye(5))
+    assert torch.equal(torch.cat([part.text_phrases for part, _ in parts]), texts.text_mask)
+    assert torch.equal(torch.cat([part.target_phrases for part, _ in parts]).float(), torch.eye(5))
     assert len(split_stage1(batch, 8)) == 5
 
 
@@ -70,7 +78,7 @@ def test_stage2_parts_are_batches_of_their_own(per_query: int):
 def test_every_field_of_a_batch_is_cut():
     """Who adds a field to a batch adds it to the split."""
     for cls, names in (
-        (Stage1Batch, {"text", "target", "taught"}),
-        (Stage2Batch, {"queries", "passages", "excluded", "target", "taught"}),
+        (Stage1Batch, {"text", "target", "taught", "text_phrases", "target_phrases"}),
+        (Stage2Batch, {"queries", "passages", "excluded", "target", "taught", "judged"}),
     ):
-        assert {field.name for field in dataclasses.fields(cls)} == names
+        assert {field.name for field in dataclasses.fields(cls)} - {"n_prompt"} == names

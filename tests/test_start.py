@@ -75,7 +75,7 @@ def test_compression_tokens_begin_as_a_token_of_the_vocabulary(
     tokenizer = tiny_tokenizer()
     start_compression_at(model, tokenizer, "<passage>")
     row = backbone.embedding.weight[tokenizer.token_to_id("<passage>")]
-    noise = (model.compression - row).detach()
+    noise, row = (model.compression - row).detach(), row.detach()
     assert abs(float(noise.std() / row.std()) - TOKEN_NOISE) < 0.5
     assert not torch.allclose(noise[0], noise[1], atol=float(row.std()))
     compressed, _ = model.compress(collate([[5, 6]], n_compression_tokens=3))

@@ -95,7 +95,8 @@ def phrase_pool(
     }
     path = cache / f"phrases-{fingerprint(identity)[:16]}.safetensors"
     if not path.is_file():
-        pool = mine_phrases(tables, _letters(tokenizer), max_phrases=max_phrases)
+        letters = _letters(tokenizer)
+        pool = mine_phrases(tables, letters, max_phrases=max_phrases, common_share=COMMON_SHARE)
         arrays: dict[str, NDArray[Any]] = {
             "ids": pool.ids,
             "counts": pool.counts,
@@ -111,7 +112,7 @@ def mine_phrases(
     is_letters: NDArray[np.bool_],
     *,
     max_phrases: int,
-    common_share: float = COMMON_SHARE,
+    common_share: float,
 ) -> PhrasePool:
     """Runs of 2 to 6 tokens, of which no split into two explains how often they are seen.
 
