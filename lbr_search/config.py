@@ -83,8 +83,8 @@ class SearchConfig:
     """rrf (Cormack et al. 2009) or convex (Bruch et al. 2023, min-max normalised scores)."""
     depth: int = 100
     """Documents taken from each leg before fusion; more where more hits are asked for."""
-    dense_weight: float = 0.4
-    """Weight of the dense leg, 0 to 1; chosen on seven dev splits (ARCHITECTURE.md)."""
+    dense_weight: float = 0.5
+    """Weight of the dense leg, 0 to 1; chosen on dev splits (ARCHITECTURE.md)."""
     rrf_k: int = 60
     """Constant of reciprocal rank fusion, in ranks."""
     rerank: str = ""
