@@ -21,6 +21,7 @@ from lbr_search.encoder.attention import (
     visible_from,
     visible_keys,
 )
+from lbr_search.encoder.layers import Embedding, Linear
 from lbr_search.errors import EncoderError
 
 
@@ -157,9 +158,9 @@ class _Layers(nn.Module):
 class _Embeddings(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.word_embeddings = Embedding(config.vocab_size, config.hidden_size)
+        self.position_embeddings = Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = Embedding(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = _norm(config)
 
     def forward(self, embedded: Tensor, position_ids: Tensor) -> Tensor:
@@ -173,7 +174,7 @@ class _Layer(nn.Module):
         super().__init__()
         self.attention = _Attention(config)
         self.intermediate = nn.ModuleDict(
-            {"dense": nn.Linear(config.hidden_size, config.intermediate_size)}
+            {"dense": Linear(config.hidden_size, config.intermediate_size)}
         )
         self.output = _Residual(config.intermediate_size, config)
 
@@ -189,7 +190,7 @@ class _Attention(nn.Module):
         super().__init__()
         self._head_dim = config.head_dim
         sizes = (config.hidden_size, config.hidden_size)
-        self.self = nn.ModuleDict({name: nn.Linear(*sizes) for name in ("query", "key", "value")})
+        self.self = nn.ModuleDict({name: Linear(*sizes) for name in ("query", "key", "value")})
         self.output = _Residual(config.hidden_size, config)
 
     def forward(self, states: Tensor, mask: Tensor | None, at: Tensor | None) -> Tensor:
@@ -207,7 +208,7 @@ class _Residual(nn.Module):
 
     def __init__(self, n_inputs: int, config: BertConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(n_inputs, config.hidden_size)
+        self.dense = Linear(n_inputs, config.hidden_size)
         self.LayerNorm = _norm(config)
 
     def forward(self, inner: Tensor, residual: Tensor) -> Tensor:
@@ -225,7 +226,7 @@ class _Output(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.transform = nn.Sequential()
-        self.transform.add_module("dense", nn.Linear(config.hidden_size, config.hidden_size))
+        self.transform.add_module("dense", Linear(config.hidden_size, config.hidden_size))
         self.transform.add_module("activation", nn.GELU())
         self.transform.add_module("LayerNorm", _norm(config))
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))

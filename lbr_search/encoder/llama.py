@@ -21,6 +21,7 @@ from lbr_search.encoder.attention import (
     visible_from,
     visible_keys,
 )
+from lbr_search.encoder.layers import Embedding, Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class LlamaBackbone(nn.Module):
         self.config = config
         self.model = _Body(config)
         if not config.tie_word_embeddings:
-            self.lm_head = _Linear(config.hidden_size, config.vocab_size)
+            self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
 
     @property
     def embedding(self) -> nn.Embedding:
@@ -162,31 +163,10 @@ class LlamaBackbone(nn.Module):
         return normed
 
 
-class _Linear(nn.Linear):
-    """Without bias; drawn as transformers does, and not at all where no memory is behind it."""
-
-    def __init__(self, n_inputs: int, n_outputs: int) -> None:
-        super().__init__(n_inputs, n_outputs, bias=False)
-
-    def reset_parameters(self) -> None:
-        _draw(self.weight)
-
-
-class _Embedding(nn.Embedding):
-    def reset_parameters(self) -> None:
-        _draw(self.weight)
-
-
-def _draw(weight: Tensor) -> None:
-    # on the meta device a random draw would import torch's compiler: two seconds, for nothing
-    if not weight.is_meta:
-        nn.init.normal_(weight, std=0.02)
-
-
 class _Body(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.embed_tokens = _Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
@@ -218,10 +198,10 @@ class _Attention(nn.Module):
         self._head_dim = config.head_dim
         self._is_grouped = config.num_key_value_heads != config.num_attention_heads
         keys = config.num_key_value_heads * config.head_dim
-        self.q_proj = _Linear(config.hidden_size, config.hidden_size)
-        self.k_proj = _Linear(config.hidden_size, keys)
-        self.v_proj = _Linear(config.hidden_size, keys)
-        self.o_proj = _Linear(config.hidden_size, config.hidden_size)
+        self.q_proj = Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.k_proj = Linear(config.hidden_size, keys, bias=False)
+        self.v_proj = Linear(config.hidden_size, keys, bias=False)
+        self.o_proj = Linear(config.hidden_size, config.hidden_size, bias=False)
 
     def forward(
         self,
@@ -249,9 +229,9 @@ class _Attention(nn.Module):
 class _FeedForward(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.gate_proj = _Linear(config.hidden_size, config.intermediate_size)
-        self.up_proj = _Linear(config.hidden_size, config.intermediate_size)
-        self.down_proj = _Linear(config.intermediate_size, config.hidden_size)
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, states: Tensor) -> Tensor:
         gated = functional.silu(self.gate_proj(states)) * self.up_proj(states)
