@@ -17,6 +17,7 @@ from lbr_search.cli.train_options import (
     OwnText,
     RecipeName,
     RunFolder,
+    generated,
     own_sources,
 )
 
@@ -40,8 +41,7 @@ def stage1(
 ) -> None:
     """Learn: read the domain's text through the compression tokens."""
     own = own_sources(home_of(context), text, pairs)
-    overrides = [*(overrides or []), f"data.generate={generate}"] if generate else overrides
-    _train("stage1", recipe, out, overrides, data, own)
+    _train("stage1", recipe, out, [*(overrides or []), *generated(generate)], data, own)
 
 
 @train_app.command(epilog="Example: lbr-search train stage2 lbr-mini-cpu --out runs/mine")
@@ -57,8 +57,7 @@ def stage2(
 ) -> None:
     """Represent: contrastive training, from what stage 1 left in the same folder."""
     own = own_sources(home_of(context), text, pairs)
-    overrides = [*(overrides or []), f"data.generate={generate}"] if generate else overrides
-    _train("stage2", recipe, out, overrides, data, own)
+    _train("stage2", recipe, out, [*(overrides or []), *generated(generate)], data, own)
 
 
 @train_app.command(
@@ -76,8 +75,7 @@ def both_stages(
 ) -> None:
     """Both stages, one after the other."""
     own = own_sources(home_of(context), text, pairs)
-    overrides = [*(overrides or []), f"data.generate={generate}"] if generate else overrides
-    _train("all", recipe, out, overrides, data, own)
+    _train("all", recipe, out, [*(overrides or []), *generated(generate)], data, own)
 
 
 @train_app.callback(invoke_without_command=True)
@@ -129,7 +127,7 @@ def _train(
     stage: str,
     recipe: str,
     out: Path,
-    overrides: list[str] | None,
+    overrides: list[str],
     data: Path,
     own: dict[str, Any] | None,
 ) -> None:
@@ -142,7 +140,7 @@ def _train(
             stage,
             recipe,
             out=out,
-            overrides=overrides or [],
+            overrides=overrides,
             data=data,
             progress=line.update,
             own=own,

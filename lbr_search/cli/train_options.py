@@ -62,3 +62,8 @@ def own_sources(
     from lbr_search.train.sources import own_data
 
     return own_data(text or [], pairs or [], home=home)
+
+
+def generated(n: int) -> list[str]:
+    """The setting that `--generate` stands for; none where it was not given."""
+    return [f"data.generate={n}"] if n else []

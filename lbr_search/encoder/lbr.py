@@ -170,17 +170,22 @@ class LbrEncoder:
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return [(int(start), int(end)) for start, end in encoding.offsets]
 
-    def _encode(
+    def _token_ids(
         self, texts: Sequence[str], prompt_ids: list[int], report: EncodeReport | None
-    ) -> Embeddings:
-        started = time.perf_counter()
-        token_ids = tokenize(
+    ) -> list[list[int]]:
+        return tokenize(
             self._tokenizer,
             texts,
             prompt_ids=prompt_ids,
             max_tokens=self.max_tokens,
             report=report,
         )
+
+    def _encode(
+        self, texts: Sequence[str], prompt_ids: list[int], report: EncodeReport | None
+    ) -> Embeddings:
+        started = time.perf_counter()
+        token_ids = self._token_ids(texts, prompt_ids, report)
         vectors = encode_token_ids(self._model, token_ids, device=self._device)
         if self._dim < self._model.dim:
             vectors = shorten(torch.from_numpy(vectors), self._dim).numpy()
@@ -192,13 +197,7 @@ class LbrEncoder:
         self, texts: Sequence[str], prompt_ids: list[int], report: EncodeReport | None
     ) -> Compressed:
         started = time.perf_counter()
-        token_ids = tokenize(
-            self._tokenizer,
-            texts,
-            prompt_ids=prompt_ids,
-            max_tokens=self.max_tokens,
-            report=report,
-        )
+        token_ids = self._token_ids(texts, prompt_ids, report)
         shape = (len(token_ids), self.n_compression_tokens, self.dim)
         compressed = np.empty(shape, dtype=np.float32)
         for rows, part in _compressed_batches(self._model, token_ids, device=self._device):
