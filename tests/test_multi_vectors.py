@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lbr_search.config import ChunkConfig, IndexConfig
 from lbr_search.corpus.chunking import chunk_documents
+from lbr_search.encoder.checkpoint import LbrConfig, save_checkpoint
 from lbr_search.encoder.lbr import LbrEncoder
 from lbr_search.errors import EncoderError, IndexFormatError
 from lbr_search.index.build import build
@@ -17,7 +19,7 @@ from lbr_search.index.multi_vectors import quantise
 from lbr_search.index.opened import open_index
 from lbr_search.types import Document, pool
 from tests.conftest import HashEncoder
-from tests.tiny import WORDS, tiny_encoder
+from tests.tiny import WORDS, tiny_encoder, tiny_model, tiny_tokenizer
 
 DOCUMENTS = [
     Document(f"d{n}", f"{a} {b} {a}", title=b)
@@ -94,6 +96,17 @@ def test_an_index_without_them_says_so(tmp_path: Path, encoder: LbrEncoder):
     assert "--multi-vector" in refused.value.fix
     with pytest.raises(EncoderError, match="one vector a text"):
         ingest(tmp_path / "h", HashEncoder())
+
+
+def test_shortened_vectors_have_no_compressed_ones(tmp_path: Path):
+    """An encoder at a shorter size says so, instead of failing on the shapes."""
+    config = LbrConfig(name="tiny", n_compression_tokens=3, max_tokens=24, dims=(32, 16))
+    folder = tmp_path / "checkpoint"
+    save_checkpoint(tiny_model(), tiny_tokenizer(), config, folder, dtype=torch.float32)
+    short = LbrEncoder(folder, dtype="float32", dim=16)
+    with pytest.raises(EncoderError, match="16 of 32 numbers") as refused:
+        ingest(tmp_path / "i", short)
+    assert f"--encoder {folder.resolve()}#float32" in refused.value.fix
 
 
 def test_an_index_with_them_stays_one(tmp_path: Path, encoder: LbrEncoder):

@@ -196,6 +196,13 @@ class LbrEncoder:
     def _compress(
         self, texts: Sequence[str], prompt_ids: list[int], report: EncodeReport | None
     ) -> Compressed:
+        if self._dim < self._model.dim:  # the decoder reads whole vectors
+            whole = self._spec.replace(f"@{self._dim}", "")
+            raise EncoderError(
+                f"{self.name} shortens vectors to {self._dim} of {self._model.dim} numbers; "
+                "compressed vectors are kept whole.",
+                f"use --encoder {whole}, or leave --multi-vector out",
+            )
         started = time.perf_counter()
         token_ids = self._token_ids(texts, prompt_ids, report)
         shape = (len(token_ids), self.n_compression_tokens, self.dim)
