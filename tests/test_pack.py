@@ -26,6 +26,8 @@ dev_pairs = 5
 "pairs/code/p.jsonl.xz" = 3
 [data.structure]
 "notes" = 1
+[data.cloze]
+"text/code/t.jsonl" = 2
 [data.licences]
 "notes" = "CC0"
 """
@@ -35,6 +37,10 @@ def words(n: int) -> str:
     return " ".join(f"w{RANDOM.randrange(10**6)}" for _ in range(n))
 
 
+def sentences(n: int) -> str:
+    return " ".join(f"{words(10).capitalize()}." for _ in range(n))
+
+
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
     """Texts, pairs and a folder of notes, with a duplicate each."""
@@ -42,7 +48,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
     for name in ("text/code", "pairs/code", "notes"):
         (tmp_path / name).mkdir(parents=True)
-    texts = [{"id": str(n), "text": words(60)} for n in range(60)]
+    texts = [{"id": str(n), "text": sentences(6)} for n in range(60)]
     (tmp_path / "text/code/t.jsonl").write_text("\n".join(map(json.dumps, [*texts, texts[0]])))
     pairs = [
         {"query": words(4), "positive": words(30), "group": f"g{n // 2}" if n < 40 else ""}
@@ -79,6 +85,8 @@ def test_what_is_packed_trains_as_before(tmp_path: Path, recipe: Recipe):
     assert dict(again.data.licences) == {"notes.pairs.jsonl.xz": "CC0"}
     before, after = load(recipe, tmp_path), load(again, out)
     assert np.array_equal(before.text[0].texts.ids, after.text[0].texts.ids)
+    assert len(before.pairs) == 3
+    assert len(before.pairs[2].keys) == 60  # a sentence of each text
     for one, two in zip(before.pairs, after.pairs, strict=True):
         assert np.array_equal(one.keys, two.keys)
         assert np.array_equal(one.dev, two.dev)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -147,24 +148,19 @@ def collate(
         ShapeError: a text has no tokens.
     """
     k = n_compression_tokens
-    lengths = [len(ids) for ids in token_ids]
-    if not lengths or min(lengths) == 0:
+    sizes = [len(ids) for ids in token_ids]
+    if not sizes or min(sizes) == 0:
         raise ShapeError("a text without tokens cannot be encoded.", "drop empty texts")
-    width = max(lengths) + k
-    rows, masks, positions = [], [], []
-    for ids, length in zip(token_ids, lengths, strict=True):
-        padding = width - length - k
-        before, after = (padding, 0) if padding_side == "left" else (0, padding)
-        rows.append([0] * before + list(ids) + [0] * (k + after))
-        masks.append([False] * before + [True] * length + [False] * (k + after))
-        positions.append(list(range(before + length, before + length + k)))
-    input_ids = torch.tensor(rows, dtype=torch.long)
-    text_mask = torch.tensor(masks, dtype=torch.bool)
-    compression_positions = torch.tensor(positions, dtype=torch.long).reshape(len(rows), k)
+    lengths = torch.tensor(sizes)[:, None]  # (B, 1)
+    width = max(sizes) + k
+    first = width - k - lengths if padding_side == "left" else torch.zeros_like(lengths)
+    place = torch.arange(width)[None, :]
+    text_mask = (place >= first) & (place < first + lengths)
+    input_ids = torch.zeros(text_mask.shape, dtype=torch.long)
+    input_ids[text_mask] = torch.tensor(list(chain.from_iterable(token_ids)), dtype=torch.long)
+    compression_positions = first + lengths + torch.arange(k)
     if padding_side == "right":
         return TokenBatch(input_ids, text_mask, compression_positions)
-    first = torch.tensor([width - length - k for length in lengths])[:, None]
-    place = torch.arange(width)[None, :]
     return TokenBatch(
         input_ids,
         text_mask,

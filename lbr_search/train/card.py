@@ -86,7 +86,7 @@ def _origin(recipe: Recipe) -> str:
 def _sources(recipe: Recipe) -> list[tuple[str, float]]:
     data = recipe.data
     # a source that gives both texts and pairs stands in one row
-    return list({**data.text, **data.pairs, **data.structure}.items())
+    return list({**data.text, **data.pairs, **data.structure, **data.cloze}.items())
 
 
 def _source_row(name: str, weight: float, recipe: Recipe, counts: dict[str, Any]) -> str:

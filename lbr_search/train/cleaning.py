@@ -10,12 +10,13 @@ from pathlib import Path
 from lbr_search.corpus.rejects import Rejects
 from lbr_search.corpus.suite import discover_suites
 from lbr_search.errors import CorpusError
+from lbr_search.train.cloze import cloze_pairs
 from lbr_search.train.duplicates import near_duplicates
 from lbr_search.train.overlap import HeldOut, held_out_of
 from lbr_search.train.recipe import DataConfig
 from lbr_search.train.sources import read_pairs, read_structure, read_text, source_path
 
-TEXT, PAIRS, STRUCTURE = KINDS = ("text", "pairs", "structure")
+TEXT, PAIRS, STRUCTURE, CLOZE = KINDS = ("text", "pairs", "structure", "cloze")
 """The tables of [data] that name sources."""
 
 
@@ -78,14 +79,19 @@ class Cleaner:
 
         Args:
             name: of the source.
-            kind: `PAIRS`, or `STRUCTURE` where its structure makes them.
+            kind: `PAIRS`, `STRUCTURE` where its structure makes them, or `CLOZE` where its
+                sentences do.
 
         Raises:
             CorpusError: the source is missing or damaged, or nothing of it is left.
         """
         path, rejects = source_path(self._folder, name), Rejects(None)
-        read = read_structure if kind == STRUCTURE else read_pairs
-        unique, n_read = _unique(read(path, rejects=rejects))
+        if kind == CLOZE:  # of the texts that training reads, and no others
+            texts, _ = _upto(read_text(path, rejects=rejects), self._config.max_text_chars)
+            unique, n_read = _unique(cloze_pairs(texts))
+        else:
+            read = read_structure if kind == STRUCTURE else read_pairs
+            unique, n_read = _unique(read(path, rejects=rejects))
         allowed = [
             pair
             for pair in unique

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lbr_search.config import fingerprint
 from lbr_search.encoder.batching import prompt_token_ids
 from lbr_search.errors import CorpusError
-from lbr_search.train.cleaning import PAIRS, STRUCTURE, TEXT, Cleaner, CleanPair
+from lbr_search.train.cleaning import CLOZE, PAIRS, STRUCTURE, TEXT, Cleaner, CleanPair
 from lbr_search.train.recipe import DataConfig
 from lbr_search.train.sources import domain_of, source_path
 from lbr_search.train.tokens import TokenTable, load_tables, save_tables, token_table
@@ -131,7 +131,8 @@ def load_data(
 def pair_sources(config: DataConfig) -> list[tuple[str, float, str]]:
     """(name, weight, kind) of all that gives pairs."""
     given = [(name, weight, PAIRS) for name, weight in config.pairs.items()]
-    return given + [(name, weight, STRUCTURE) for name, weight in config.structure.items()]
+    made = ((STRUCTURE, config.structure), (CLOZE, config.cloze))
+    return given + [(n, weight, kind) for kind, names in made for n, weight in names.items()]
 
 
 def _pair_source(name: str, weight: float, tables: Tables) -> PairSource:

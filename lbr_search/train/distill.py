@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lbr_search.encoder.batching import TokenBatch
 from lbr_search.encoder.load import load_encoder
-from lbr_search.encoder.peer import quiet_loading
+from lbr_search.encoder.peer import SentenceTransformerEncoder, quiet_loading
 from lbr_search.errors import EncoderError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Teachers:
-    """Frozen encoders. They read what the student reads: its tokens, written out as text again.
+    """Frozen encoders. They read what the student reads: its tokens.
+
+    A teacher with the student's vocabulary takes the tokens as they are; for any other they are
+    written out as text again.
 
     Args:
         specs: as for `load_encoder`; none = nothing is taught.
@@ -30,21 +33,32 @@ class Teachers:
     def __init__(self, specs: Sequence[str], tokenizer: Tokenizer) -> None:
         self._encoders = [load_encoder(spec) for spec in specs]
         self._tokenizer = tokenizer
+        self._takes_tokens = [
+            isinstance(encoder, SentenceTransformerEncoder) and encoder.reads_tokens_of(tokenizer)
+            for encoder in self._encoders
+        ]
 
     def of_passages(self, batch: TokenBatch, *, n_prompt: int) -> tuple[Tensor, ...]:
         """(B, D') float32 of each teacher; the first `n_prompt` tokens of a row are left out."""
-        texts = self._texts(batch, n_prompt)
-        return tuple(torch.from_numpy(encoder.encode_passages(texts)) for encoder in self._encoders)
+        return self._vectors(batch, n_prompt, "encode_passages")
 
     def of_queries(self, batch: TokenBatch, *, n_prompt: int) -> tuple[Tensor, ...]:
         """The same with each teacher's way of reading queries."""
-        texts = self._texts(batch, n_prompt)
-        return tuple(torch.from_numpy(encoder.encode_queries(texts)) for encoder in self._encoders)
+        return self._vectors(batch, n_prompt, "encode_queries")
 
-    def _texts(self, batch: TokenBatch, n_prompt: int) -> list[str]:
+    def _vectors(self, batch: TokenBatch, n_prompt: int, method: str) -> tuple[Tensor, ...]:
         if not self._encoders:
-            return []
-        return _read(self._tokenizer, batch, n_prompt)
+            return ()
+        texts = [] if all(self._takes_tokens) else _read(self._tokenizer, batch, n_prompt)
+        vectors = []
+        for encoder, takes_tokens in zip(self._encoders, self._takes_tokens, strict=True):
+            if takes_tokens:
+                assert isinstance(encoder, SentenceTransformerEncoder)
+                ids, is_text = batch.input_ids[:, n_prompt:], batch.text_mask[:, n_prompt:]
+                vectors.append(encoder.encode_tokens(ids, is_text))
+            else:
+                vectors.append(torch.from_numpy(getattr(encoder, method)(texts)))
+        return tuple(vectors)
 
 
 class Judges:

@@ -20,7 +20,7 @@ from lbr_search.train.parallel import Team
 from lbr_search.train.recipe import LoopConfig
 from lbr_search.train.speedometer import Speedometer, Step
 from lbr_search.train.state import TrainState, load_best, load_state, save_best, save_state
-from lbr_search.train.step import Batch, LossModule, Objective, Stepper
+from lbr_search.train.step import Ahead, Batch, LossModule, Objective, Stepper
 
 MAX_BAD_STEPS = 5
 MAX_ROLLBACKS = 1
@@ -225,7 +225,8 @@ def _begin(
     log = Log(folder / LOG_FILE, upto=state.counters.step, is_writer=team.is_main)
     module = team.wrapped(LossModule(model, objective.loss))
     notes: list[str] = []
-    stepper = Stepper(state, config, objective, team, module, notes.append)
+    ahead = Ahead(objective, is_on=team.device.type == "cuda")
+    stepper = Stepper(state, config, objective, team, module, notes.append, ahead)
     run = _Run(stepper, folder, log, notes)
     stepper.note = run.note
     return run

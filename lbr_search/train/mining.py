@@ -62,6 +62,11 @@ class HardNegatives:
         self._period = 0
         self._rows = by_terms
 
+    def needs_model(self, step: int) -> bool:
+        """Whether `at` may mine with the model, which must then have made exactly `step` steps."""
+        config = self._recipe.stage2
+        return config.model_negatives > 0 and step % config.mine_every == 0
+
     def at(self, step: int) -> Mapping[str, Rows] | None:
         """Source name -> (N, n) rows beside each pair at a step, -1 = none; None where n is 0.
 

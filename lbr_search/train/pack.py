@@ -12,7 +12,7 @@ import tomli_w
 
 from lbr_search.corpus.compressed import COMPRESSIONS, open_writer
 from lbr_search.errors import ConfigError
-from lbr_search.train.cleaning import PAIRS, STRUCTURE, TEXT, Cleaner
+from lbr_search.train.cleaning import CLOZE, PAIRS, STRUCTURE, TEXT, Cleaner
 from lbr_search.train.data import pair_sources
 from lbr_search.train.recipe import Recipe, recipe_mapping
 
@@ -55,9 +55,11 @@ def pack(
 ) -> list[Packed]:
     """Write the sources without duplicates and held-out texts, and a recipe that names them.
 
-    A file keeps its place and name, packed with xz unless its name says otherwise; a folder becomes
-    one file. Where all together are too large, each gets a part of the room in proportion to its
-    weight, small ones leave what they do not need to the others, and rows go evenly over a source.
+    Texts of which sentences ask for their passage are packed as texts: the pairs are made again
+    where they are used, and take no room. A file keeps its place and name, packed with xz unless
+    its name says otherwise; a folder becomes one file. Where all together are too large, each gets
+    a part of the room in proportion to its weight, small ones leave what they do not need to the
+    others, and rows go evenly over a source.
 
     Args:
         recipe: whose sources are packed; `held_out` is done with.
@@ -72,9 +74,11 @@ def pack(
     """
     tell = progress or (lambda _: None)
     cleaner = Cleaner(recipe.data, folder)
-    wanted = [(name, weight, TEXT) for name, weight in recipe.data.text.items()]
+    texts = {**recipe.data.cloze, **recipe.data.text}
+    wanted = [(name, weight, TEXT) for name, weight in texts.items()]
+    wanted += [source for source in pair_sources(recipe.data) if source[2] != CLOZE]
     sources = []
-    for name, weight, kind in [*wanted, *pair_sources(recipe.data)]:
+    for name, weight, kind in wanted:
         tell(f"clean and pack {name}")
         rows, counts = _rows(cleaner, name, kind)
         packed = packed_name(name, kind)
@@ -179,18 +183,25 @@ def _write(source: _Source, n_rows: int) -> None:
 
 
 def _write_recipe(recipe: Recipe, sources: Sequence[_Source], out: Path) -> None:
-    text, pairs = (
-        {s.name: s.weight for s in sources if (s.kind == TEXT) == is_text}
-        for is_text in (True, False)
-    )
+    text = {packed_name(name, TEXT): weight for name, weight in recipe.data.text.items()}
+    cloze = {packed_name(name, TEXT): weight for name, weight in recipe.data.cloze.items()}
+    pairs = {s.name: s.weight for s in sources if s.kind != TEXT}
     before = {packed_name(name, TEXT): name for name in recipe.data.text}
+    before |= {packed_name(name, TEXT): name for name in recipe.data.cloze}
     before |= {packed_name(name, PAIRS): name for name in recipe.data.pairs}
     before |= {packed_name(name, STRUCTURE): name for name in recipe.data.structure}
     licences = {
         new: recipe.data.licences[old] for new, old in before.items() if old in recipe.data.licences
     }
     data = dataclasses.replace(
-        recipe.data, text=text, pairs=pairs, structure={}, licences=licences, held_out=""
+        recipe.data,
+        text=text,
+        pairs=pairs,
+        structure={},
+        cloze=cloze,
+        licences=licences,
+        held_out="",
+        near_duplicate=1.0,  # they are out already, and looking for them takes longest
     )
     mapping = recipe_mapping(dataclasses.replace(recipe, data=data))
     partial = out / f"{RECIPE_FILE}.partial"

@@ -97,6 +97,8 @@ class DataConfig:
     """JSON-lines files of ``query, title, positive, group``, or BEIR folders -> weight."""
     structure: dict[str, float] = field(default_factory=dict)
     """Anything that can be ingested, whose own structure makes pairs (train/pairs.py) -> weight."""
+    cloze: dict[str, float] = field(default_factory=dict)
+    """Texts of which single sentences ask for their passage (train/cloze.py) -> weight."""
     licences: dict[str, str] = field(default_factory=dict)
     """Source -> licence, for the model card."""
     held_out: str = ""
@@ -121,12 +123,14 @@ class DataConfig:
     """Decides which pairs are held out; runs that are compared share it."""
 
     def __post_init__(self) -> None:
-        has_pairs = bool(self.pairs or self.structure)
+        has_pairs = bool(self.pairs or self.structure or self.cloze)
         check(has_pairs, "data.pairs", self.pairs, "with at least one file, or set data.structure")
-        for weight in (*self.text.values(), *self.pairs.values(), *self.structure.values()):
-            check(weight > 0, "weight of a source", weight, "> 0")
-        both = sorted(set(self.pairs) & set(self.structure))
-        check(not both, "data.structure", both, "that data.pairs does not name too")
+        for sources in (self.text, self.pairs, self.structure, self.cloze):
+            for weight in sources.values():
+                check(weight > 0, "weight of a source", weight, "> 0")
+        asked = [*self.pairs, *self.structure, *self.cloze]
+        twice = sorted({name for name in asked if asked.count(name) > 1})
+        check(not twice, "a source of pairs", twice, "named once in pairs, structure and cloze")
         check(self.generate >= 0, "generate", self.generate, ">= 0")
         near = self.near_duplicate
         check(0 < near <= 1, "near_duplicate", near, "above 0, at most 1")

@@ -213,6 +213,7 @@ class _Run:
             stage.loss,
             lambda: evaluate(model, sets, by=by),
             split_stage1 if name == "stage1" else split_stage2,
+            stage.needs_model,
         )
         if loop.steps:
             if rank:

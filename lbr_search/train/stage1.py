@@ -63,6 +63,10 @@ class Learning:
             made = dataclasses.replace(made, taught=taught)
         return made.to(self.model.compression.device)
 
+    def needs_model(self, _: int) -> bool:
+        """Never: no batch depends on the model."""
+        return False
+
     def loss(self, batch: Stage1Batch, step: int) -> dict[str, Tensor]:
         """See `stage1_loss`."""
         config, loop = self.recipe.stage1, self.recipe.stage1_loop

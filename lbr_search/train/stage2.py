@@ -95,6 +95,10 @@ class Representing:
             )
         return made.to(self.model.compression.device)
 
+    def needs_model(self, step: int) -> bool:
+        """Whether `batch` mines with the model at this step."""
+        return self.negatives.needs_model(step)
+
     def loss(self, batch: Stage2Batch, step: int) -> dict[str, Tensor]:
         """See `stage2_loss`."""
         loop = self.recipe.stage2_loop

@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -35,12 +36,15 @@ class Objective(Generic[Batch]):
         evaluate: -> measures, of which "score" (higher is better) chooses the best step.
         split: (micro-batch, n) -> parts with their shares, for one that does not fit the memory;
             fewer than n where it cannot be cut so often.
+        needs_model: number -> whether the model as it stands decides that micro-batch, which then
+            cannot be made while the step before it is computed.
     """
 
     batch: Callable[[int], Batch]
     loss: Callable[[Batch, int], dict[str, Tensor]]
     evaluate: Callable[[], dict[str, float]]
     split: Callable[[Batch, int], list[tuple[Batch, float]]] | None = None
+    needs_model: Callable[[int], bool] = lambda _: False
 
 
 def count_tokens(examples: Any) -> int:  # noqa: ANN401 - a stage's batch record
@@ -62,6 +66,37 @@ class LossModule(nn.Module):
         return self._loss(examples, number)
 
 
+class Ahead(Generic[Batch]):
+    """Makes the next micro-batch in a thread while a GPU computes the one before.
+
+    On a CPU both would want the same cores, so there every batch is made when it is asked for.
+
+    Args:
+        objective: makes the batches.
+        is_on: whether to work ahead.
+    """
+
+    def __init__(self, objective: Objective[Batch], *, is_on: bool) -> None:
+        self._objective = objective
+        self._threads = ThreadPoolExecutor(max_workers=1) if is_on else None
+        self._number = -1
+        self._made: Future[Batch] | None = None
+
+    def batch(self, number: int, *, following: int) -> Batch:
+        """The micro-batch of a number; then the `following` one is begun, if it may be."""
+        made, self._made = self._made, None
+        if made is not None and self._number == number:
+            examples = made.result()
+        else:
+            if made is not None:  # a roll-back or smaller parts: what was begun is not wanted
+                made.exception()
+            examples = self._objective.batch(number)
+        if self._threads is not None and not self._objective.needs_model(following):
+            self._number = following
+            self._made = self._threads.submit(self._objective.batch, following)
+        return examples
+
+
 @dataclass(slots=True)
 class Stepper(Generic[Batch]):
     """Takes the steps of a run.
@@ -69,6 +104,7 @@ class Stepper(Generic[Batch]):
     Attributes:
         module: the loss, wrapped for the team.
         note: told, in words, what goes otherwise than planned.
+        ahead: gives the micro-batches.
         clock: seconds of the last step by phase.
     """
 
@@ -78,6 +114,7 @@ class Stepper(Generic[Batch]):
     team: Team
     module: nn.Module
     note: Callable[[str], None]
+    ahead: Ahead[Batch]
     clock: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -123,15 +160,16 @@ class Stepper(Generic[Batch]):
         """Forward and backward of this process's micro-batches."""
         n, mine = self.config.accumulate, self.team.share_of(self.config.accumulate)
         totals: dict[str, float] = {"tokens": 0.0}
-        for micro in mine:
+        for place, micro in enumerate(mine):
             number = self.first_number + micro
+            next_one = mine[place + 1] if place + 1 < len(mine) else mine[0] + n
             with self._timed("data_s"):
-                examples = self.objective.batch(number)
+                examples = self.ahead.batch(number, following=self.first_number + next_one)
             # every random number is a function of the micro-batch, so none must be saved
             torch.manual_seed(number)
             parts = self._parts(examples)
-            for place, (part, share) in enumerate(parts):
-                is_last = micro == mine[-1] and place == len(parts) - 1
+            for part_number, (part, share) in enumerate(parts):
+                is_last = micro == mine[-1] and part_number == len(parts) - 1
                 for name, value in self._add(part, number, share / n, is_last).items():
                     totals[name] = totals.get(name, 0.0) + value
             totals["tokens"] += count_tokens(examples)

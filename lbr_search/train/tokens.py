@@ -40,7 +40,8 @@ class TokenTable:
         """The first `limit` tokens of sequence `index`."""
         start = int(self.offsets[index])
         stop = min(int(self.offsets[index + 1]), start + limit)
-        return [int(token) for token in self.ids[start:stop]]
+        row: list[int] = self.ids[start:stop].tolist()
+        return row
 
     @property
     def lengths(self) -> NDArray[np.int64]:
