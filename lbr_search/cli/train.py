@@ -123,6 +123,25 @@ def report(
     typer.echo(write_report(run, out))
 
 
+@train_app.command(
+    epilog="Example: lbr-search train average runs/a/checkpoint runs/b/checkpoint --weight 0.7"
+    " --weight 0.3 --text my-notes/ --out runs/mean"
+)
+def average(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Two or more.", metavar="DIR")],
+    weight: Annotated[list[float], typer.Option(help="Of each checkpoint, in their order.")],
+    text: Annotated[
+        list[Path], typer.Option(help="Texts as will be encoded, for the ranges of int8; repeat.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the encoder made.")],
+) -> None:
+    """Make one encoder of several runs that began alike: the mean of their weights."""
+    from lbr_search.train.average import average_checkpoints
+
+    config = average_checkpoints(checkpoints, weight, texts=text, out=out)
+    typer.echo(f"{config.name}, the mean of {len(checkpoints)} checkpoints: {out}")
+
+
 def _train(
     stage: str,
     recipe: str,

@@ -20,8 +20,8 @@ from lbr_search.encoder.batching import (
     tokenize,
 )
 from lbr_search.encoder.checkpoint import LbrConfig, checkpoint_fingerprint, load_checkpoint
-from lbr_search.encoder.memory import keep_freed_memory
 from lbr_search.encoder.model import LbrModel, embed, shorten
+from lbr_search.encoder.process import prepare_process
 from lbr_search.errors import EncoderError
 from lbr_search.protocols import EncodeReport
 from lbr_search.types import Compressed, Embeddings
@@ -50,7 +50,7 @@ class LbrEncoder:
     def __init__(
         self, folder: Path, *, spec: str | None = None, dtype: str = "auto", dim: int | None = None
     ) -> None:
-        keep_freed_memory()
+        prepare_process()
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         chosen = preferred_dtype(folder) if dtype == "auto" else dtype
         if chosen not in DTYPES:

@@ -12,8 +12,8 @@ import torch
 
 from lbr_search.encoder.batching import collate
 from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
-from lbr_search.encoder.memory import keep_freed_memory
 from lbr_search.encoder.model import LbrModel
+from lbr_search.encoder.process import prepare_process
 from lbr_search.train.batches import Stage1Batch
 from lbr_search.train.flops import measured_peak, peak_flops
 from lbr_search.train.log import read_log
@@ -100,7 +100,7 @@ def run_training_benchmark(
         shape: None = 21 M parameters on a CPU, 82 M on a GPU.
         compile_layers: with torch.compile.
     """
-    keep_freed_memory()
+    prepare_process()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = shape or (GPU_SHAPE if device.type == "cuda" else CPU_SHAPE)
     model, batch = _model(chosen.model).to(device), synthetic_batch(chosen).to(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,7 +60,7 @@ class Cleaner:
         texts, n_past_limit = _upto(read_text(path, rejects=rejects), self._config.max_text_chars)
         unique = list(dict.fromkeys(texts))
         allowed = [text for text in unique if not self.held_out.overlaps(text)]
-        earlier = near_duplicates(allowed, threshold=self._config.near_duplicate)
+        earlier = _earlier(allowed, self._config.near_duplicate)
         kept = [text for text, match in zip(allowed, earlier, strict=True) if match < 0]
         counts = {
             "documents": len(kept),
@@ -127,13 +127,24 @@ def _without_near_duplicates(pairs: list[CleanPair], threshold: float) -> list[C
     for pair in pairs:
         group_of.setdefault(pair.passage, pair.group)
     passages = list(group_of)
-    earlier = near_duplicates(passages, threshold=threshold)
+    earlier = _earlier(passages, threshold)
     repeated = {
         passage: group_of[passages[match]]
         for passage, match in zip(passages, earlier, strict=True)
         if match >= 0
     }
     return [pair for pair in pairs if repeated.get(pair.passage, pair.group) == pair.group]
+
+
+def _earlier(texts: list[str], threshold: float) -> Sequence[int]:
+    """For each of different texts, the one before that it nearly repeats; -1 = none.
+
+    At a threshold of 1 there is none to find, and the search is most of the time of reading.
+    """
+    if threshold == 1:
+        return [-1] * len(texts)
+    found: list[int] = near_duplicates(texts, threshold=threshold).tolist()
+    return found
 
 
 def _upto(texts: Iterator[str], limit: int) -> tuple[list[str], int]:

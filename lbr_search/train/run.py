@@ -17,8 +17,8 @@ from lbr_search.config import load_toml
 from lbr_search.encoder import int8
 from lbr_search.encoder.backbone import Backbone
 from lbr_search.encoder.checkpoint import LbrConfig, load_checkpoint, save_checkpoint
-from lbr_search.encoder.memory import keep_freed_memory
 from lbr_search.encoder.model import LbrModel
+from lbr_search.encoder.process import prepare_process
 from lbr_search.errors import ConfigError, TrainingError
 from lbr_search.train import generate
 from lbr_search.train.card import write_card
@@ -97,7 +97,7 @@ def train(  # noqa: PLR0913 - a front door: every option is a keyword with a def
     with team.main_first():
         out.mkdir(parents=True, exist_ok=True)
         _claim(out, settings)
-    keep_freed_memory()
+    prepare_process()
     torch.manual_seed(settings.data.seed)
     with team.main_first():
         tokenizer = tokenizer_of(settings, shared, data)
