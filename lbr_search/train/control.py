@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from lbr_search.encoder.batching import TokenBatch, collate
+from lbr_search.encoder.batching import TokenBatch
 from lbr_search.encoder.model import LbrModel
 from lbr_search.train.batches import Stage1Batch
 
@@ -24,22 +25,21 @@ def plain_loss(model: LbrModel, batch: Stage1Batch, *, every: int) -> dict[str, 
     Returns:
         "loss" and "nll_x", both () float32 in nats per token.
     """
-    joined = joined_texts(batch).to(batch.text.input_ids.device)
+    joined = joined_texts(batch)
     states = model.backbone.states(model.backbone.embedding(joined.input_ids))
     loss = model.text_nll(states, joined, every=every)
     return {"loss": loss, "nll_x": loss.detach()}
 
 
 def joined_texts(batch: Stage1Batch) -> TokenBatch:
-    """Each row's x and y as one text, without places for compression tokens."""
-    rows = [
-        torch.cat([ids[is_text], target[is_target]]).tolist()
-        for ids, is_text, target, is_target in zip(
-            batch.text.input_ids,
-            batch.text.text_mask,
-            batch.target.input_ids,
-            batch.target.text_mask,
-            strict=True,
-        )
-    ]
-    return collate(rows, n_compression_tokens=0)
+    """Each row's x and y as one text, padded on the right, without compression tokens."""
+    text, target = batch.text, batch.target
+    n_text = text.text_mask.sum(dim=1, keepdim=True)  # (B, 1)
+    n_tokens = n_text + target.text_mask.sum(dim=1, keepdim=True)
+    longest = int(n_text.max())
+    ids = (text.input_ids * text.text_mask)[:, :longest]
+    ids = functional.pad(ids, (0, target.input_ids.shape[1]))
+    places = n_text + torch.arange(target.input_ids.shape[1], device=ids.device)  # (B, Y)
+    ids = ids.scatter(1, places, target.input_ids * target.text_mask)[:, : int(n_tokens.max())]
+    is_text = torch.arange(ids.shape[1], device=ids.device) < n_tokens
+    return TokenBatch(ids, is_text, ids.new_zeros(len(ids), 0))

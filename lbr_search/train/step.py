@@ -165,6 +165,8 @@ class Stepper(Generic[Batch]):
             next_one = mine[place + 1] if place + 1 < len(mine) else mine[0] + n
             with self._timed("data_s"):
                 examples = self.ahead.batch(number, following=self.first_number + next_one)
+            # before the passes: on a GPU the sum would wait for them, and its time be no phase's
+            totals["tokens"] += count_tokens(examples)
             # every random number is a function of the micro-batch, so none must be saved
             torch.manual_seed(number)
             parts = self._parts(examples)
@@ -172,7 +174,6 @@ class Stepper(Generic[Batch]):
                 is_last = micro == mine[-1] and part_number == len(parts) - 1
                 for name, value in self._add(part, number, share / n, is_last).items():
                     totals[name] = totals.get(name, 0.0) + value
-            totals["tokens"] += count_tokens(examples)
         return totals
 
     def _add(self, part: Batch, number: int, share: float, is_last: bool) -> dict[str, float]:
