@@ -80,8 +80,8 @@ class SearchConfig:
     mode: str = "hybrid"
     """hybrid, dense or lexical."""
     fusion: str = "convex"
-    """rrf (Cormack et al. 2009), or a convex combination (Bruch et al. 2023) of scores normalised by
-    min-max (convex), standard deviations (zscore) or mean +- 3 of them (dbsf)."""
+    """rrf (Cormack et al. 2009), or a convex combination (Bruch et al. 2023) of scores normalised
+    by min-max (convex), standard deviations (zscore) or mean +- 3 of them (dbsf)."""
     depth: int = 100
     """Documents taken from each leg before fusion; more where more hits are asked for."""
     dense_weight: float = 0.5

@@ -47,10 +47,12 @@ def test_lines_name_legs_words_and_movement(searcher: Searcher):
     hits = searcher.search("aspirin", k=5)
     lines = searcher.explain("aspirin", hits)[0].lines()
     assert lines[0].startswith("found by dense rank ")
+    assert lines[1] == "fused by convex, dense weight 0.5"
     assert "maxsim rank" in lines[0]
     assert any(line.startswith("words and their BM25 weights: aspirin ") for line in lines)
     assert any(line == f"reranked: {hits[0].first_rank} -> 1" for line in lines)
     assert set(explanation_json(searcher.explain("aspirin", hits)[0])) == {
+        "fusion",
         "terms",
         "expansions",
         "first_rank",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lbr_search.cli.console import to_stderr
-from lbr_search.config import MODES
+from lbr_search.config import FUSIONS, MODES
 from lbr_search.errors import IndexFormatError
 from lbr_search.registry import RERANKERS
 
@@ -38,7 +38,28 @@ RerankDepth = Annotated[
     int, typer.Option("--rerank-depth", min=1, help="With --rerank: how many hits.")
 ]
 RerankWeight = Annotated[
-    float, typer.Option("--rerank-weight", help="With --rerank: its weight, 0 to 1.")
+    float | None,
+    typer.Option(
+        "--rerank-weight",
+        help="With --rerank: its weight, 0 to 1. Default: as tuned, else 0.5.",
+        show_default=False,
+    ),
+]
+FusionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fusion",
+        help=" | ".join(FUSIONS) + ". Default: as tuned (search.toml of the index), else convex.",
+        show_default=False,
+    ),
+]
+DenseWeight = Annotated[
+    float | None,
+    typer.Option(
+        "--dense-weight",
+        help="Of the dense leg, 0 to 1, not for rrf. Default: as tuned, else 0.5.",
+        show_default=False,
+    ),
 ]
 RerankBudget = Annotated[
     float,

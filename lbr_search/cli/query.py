@@ -9,7 +9,9 @@ import typer
 
 from lbr_search.cli.console import to_stderr
 from lbr_search.cli.options import (
+    DenseWeight,
     EncoderOption,
+    FusionOption,
     HitCount,
     JsonLines,
     ModeOption,
@@ -36,13 +38,15 @@ def query(
     ] = None,
     k: HitCount = 10,
     mode: ModeOption = SEARCH.mode,
+    fusion: FusionOption = None,
+    dense_weight: DenseWeight = None,
     filter: Annotated[
         str | None, typer.Option(help="Condition on metadata, e.g. 'year > 2015'.")
     ] = None,
     encoder: EncoderOption = None,
     rerank: RerankOption = SEARCH.rerank,
     rerank_depth: RerankDepth = SEARCH.rerank_depth,
-    rerank_weight: RerankWeight = SEARCH.rerank_weight,
+    rerank_weight: RerankWeight = None,
     rerank_budget_ms: RerankBudget = SEARCH.rerank_budget_ms,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say of each hit why it stands where it stands.")
@@ -66,13 +70,14 @@ def query(
 
     paths = index or find_indexes(home_of(context))
     known = None if ontology is None else load_ontology(ontology)
-    config = SearchConfig(
-        mode=mode,
-        rerank=rerank,
-        rerank_depth=rerank_depth,
-        rerank_weight=rerank_weight,
-        rerank_budget_ms=rerank_budget_ms,
-    )
+    chosen = {"fusion": fusion, "dense_weight": dense_weight, "rerank_weight": rerank_weight}
+    config = {
+        "mode": mode,
+        "rerank": rerank,
+        "rerank_depth": rerank_depth,
+        "rerank_budget_ms": rerank_budget_ms,
+        **{name: value for name, value in chosen.items() if value is not None},
+    }
     searcher = Searcher.open(paths, encoder=encoder, config=config, ontology=known)
     if queries is not None and run is not None:
         from lbr_search.cli.run_file import answer_file

@@ -263,6 +263,7 @@ def hit_json(hit: Hit) -> dict[str, Any]:
 def explanation_json(why: Explanation) -> dict[str, Any]:
     """What ``query --explain --json`` adds to a hit."""
     return {
+        "fusion": why.fusion,
         "terms": dict(why.terms),
         "expansions": [dataclasses.asdict(added) for added in why.expansions],
         "first_rank": why.hit.first_rank or None,

@@ -154,6 +154,14 @@ class OpenedIndex:
         """
         return self._payload.doc_ids(rows)
 
+    def rows_of(self, doc_id: str) -> NDArray[np.int64]:
+        """Row ids of a document's chunks, in their order; none where it is not in the index."""
+        return self._payload.rows_of(doc_id)
+
+    def absent(self, doc_ids: Sequence[str]) -> list[str]:
+        """Those of some document ids that the index does not hold, in their order."""
+        return self._payload.absent(doc_ids)
+
     def multi_vectors(self, rows: NDArray[np.int64]) -> Compressed | None:
         """The compressed vectors (K, k, D) of row ids (K,); None where the index keeps none.
 

@@ -8,13 +8,14 @@ and 0.1 ms here; and a query that does not filter need not import LanceDB (1.5 s
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lbr_search.index.columns import MetadataColumns
@@ -103,6 +104,20 @@ class Payload:
             return []
         ids: list[str] = self._doc_ids.take(pa.array(self.positions(rows))).to_pylist()
         return ids
+
+    def rows_of(self, doc_id: str) -> NDArray[np.int64]:
+        """Row ids of a document's chunks, in their order; none where it is not here."""
+        places = pc.indices_nonzero(pc.equal(self._doc_ids, doc_id))
+        return np.asarray(self.row_ids[places.to_numpy()])
+
+    def absent(self, doc_ids: Sequence[str]) -> list[str]:
+        """Those of some document ids that are not here, in their order."""
+        if not doc_ids:
+            return []
+        is_known = pc.is_in(pa.array(doc_ids, pa.large_string()), value_set=self._doc_ids)
+        return [
+            doc_id for doc_id, here in zip(doc_ids, is_known.to_pylist(), strict=True) if not here
+        ]
 
     def close(self) -> None:
         """Drop the map; nothing can be fetched afterwards."""

@@ -21,6 +21,7 @@ class Explanation:
     """What put one hit in its place. Scores are raw: a fused score is no similarity.
 
     Attributes:
+        fusion: how the legs became one ranking, and who chose that; "" with one leg.
         terms: terms of the query that the hit's chunk holds -> what each adds to its BM25 score,
             largest first.
         expansions: what was added to the query in this hit's index.
@@ -29,6 +30,7 @@ class Explanation:
     """
 
     hit: Hit
+    fusion: str = ""
     terms: Mapping[str, float] = field(default_factory=dict)
     expansions: tuple[Expansion, ...] = ()
     kept: str = ""
@@ -39,6 +41,8 @@ class Explanation:
             f"{name} rank {leg.rank}, score {leg.score:.3f}" for name, leg in self.hit.legs.items()
         ]
         said = ["found by " + "; ".join(legs)]
+        if self.fusion:
+            said.append(f"fused by {self.fusion}")
         if self.terms:
             words = ", ".join(f"{term} {weight:.2f}" for term, weight in self.terms.items())
             said.append(f"words and their BM25 weights: {words}")
@@ -58,6 +62,7 @@ def explain(
     sources: Mapping[str, Source],
     expansions: Mapping[str, Sequence[Expansion]],
     pool: EncoderPool,
+    mode: str,
 ) -> list[Explanation]:
     """One explanation a hit, in their order.
 
@@ -67,6 +72,7 @@ def explain(
         sources: by name, as hits name them.
         expansions: source -> what was added to the query there.
         pool: where the encoders are; used by one thread at a time.
+        mode: that the hits were found in.
     """
     explained: dict[tuple[str, str], Explanation] = {}
     for name, source in sources.items():
@@ -77,9 +83,11 @@ def explain(
         added = tuple(expansions[name])
         terms = source.opened.term_weights(query, rows, added)
         kept = _kept(source, rows, pool)
+        is_fused = mode == "hybrid" and source.encoder is not None
+        fusion = source.settings.fusion if is_fused else ""
         for hit, weights, text in zip(own, terms, kept, strict=True):
             ordered = dict(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
-            explained[name, hit.doc_id] = Explanation(hit, ordered, added, text)
+            explained[name, hit.doc_id] = Explanation(hit, fusion, ordered, added, text)
     return [explained[hit.source, hit.doc_id] for hit in hits]
 
 

@@ -33,9 +33,9 @@ class Candidate:
 
 
 def fuse(
-    source: str, legs: dict[str, dict[str, BestChunk]], config: SearchConfig, *, k: int
+    source: str, legs: dict[str, dict[str, BestChunk]], config: SearchConfig, *, k: int | None
 ) -> list[Candidate]:
-    """One index's legs for one query -> its best `k` candidates, best first.
+    """One index's legs for one query -> its best `k` candidates (None: all), best first.
 
     With one leg the raw scores stand; with two they are fused as configured. The chunk shown is
     that of the leg which ranks the document higher, the lexical one at equal rank (its words can

@@ -13,7 +13,7 @@ from lbr_search.config import SearchConfig
 from lbr_search.errors import ConfigError, IndexFormatError
 from lbr_search.protocols import Passage, Reranker
 from lbr_search.registry import RERANKERS
-from lbr_search.search.fusion import min_max, ranks
+from lbr_search.search.fusion import Scores, min_max, ranks
 from lbr_search.search.ranking import Candidate
 from lbr_search.types import Leg, passage_text
 
@@ -71,15 +71,27 @@ def rerank(
     return Reranked(ordered + below, len(scores), n_wanted)
 
 
+def mix(first: Scores, again: Scores, *, weight: float) -> dict[str, float]:
+    """Scores of the same candidates by both stages, each min-max normalised, in one.
+
+    Args:
+        first: candidate -> score of the first stage.
+        again: candidate -> score of the reranker, for the same ones.
+        weight: of the reranker, 0 to 1.
+
+    >>> mix({"a": 3.0, "b": 1.0}, {"a": -9.0, "b": -5.0}, weight=0.25)
+    {'a': 0.75, 'b': 0.25}
+    """
+    before, after = min_max(first), min_max(again)
+    return {key: (1 - weight) * before[key] + weight * after[key] for key in again}
+
+
 def _mixed(
     head: Sequence[Candidate], scores: Sequence[float], config: SearchConfig
 ) -> list[Candidate]:
     """Candidates in their new order; each keeps its first rank, and the reranker as a leg."""
     own = {found.key: score for found, score in zip(head, scores, strict=True)}
-    first = min_max({found.key: found.score for found in head})
-    again = min_max(own)
-    weight = config.rerank_weight
-    mixed = {key: (1 - weight) * first[key] + weight * again[key] for key in own}
+    mixed = mix({found.key: found.score for found in head}, own, weight=config.rerank_weight)
     places = ranks(own)
     by_key = {
         found.key: replace(

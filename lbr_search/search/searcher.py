@@ -13,10 +13,11 @@ from lbr_search.encoder.load import load_encoder
 from lbr_search.errors import ConfigError, FilterError, IndexFormatError
 from lbr_search.protocols import Encoder
 from lbr_search.search.explain import Explanation, explain
-from lbr_search.search.legs import BestChunk, Depth, rank_leg
 from lbr_search.search.ontology import Ontology
 from lbr_search.search.ranking import Candidate, fuse, merge
 from lbr_search.search.reranking import Rerankers, read_passages, rerank
+from lbr_search.search.retrieval import Asked, retrieve
+from lbr_search.search.settings import Given, shared_config
 from lbr_search.search.sources import EncoderPool, Source, open_source, unique_names
 from lbr_search.types import Embeddings, Expansion, Hit
 
@@ -52,7 +53,7 @@ class Searcher:
         paths: str | Path | Sequence[str | Path],
         *,
         encoder: Encoder | str | None = None,
-        config: SearchConfig | None = None,
+        config: Given | None = None,
         ontology: Ontology | None = None,
     ) -> Searcher:
         """Open index folders.
@@ -61,7 +62,9 @@ class Searcher:
             paths: one index folder or several.
             encoder: an encoder or its spec; None = the one that each index names, loaded only
                 where the mode needs it and shared between indexes.
-            config: mode, fusion and depth.
+            config: a `SearchConfig` is used as it is; of a mapping, only the settings that it
+                names. The others, with None all, are those of each index's `search.toml`, else
+                the defaults.
             ontology: synonyms to add to the lexical leg's queries.
 
         Raises:
@@ -69,23 +72,28 @@ class Searcher:
             SealError: an index was built by another encoder.
             EncoderError, MissingExtraError: a given encoder cannot be loaded, or the index's own
                 cannot and the mode is dense.
+            ConfigError: a setting is unknown or out of range, or a `search.toml` is damaged.
         """
         folders = [Path(paths)] if isinstance(paths, str | Path) else [Path(p) for p in paths]
         if not folders:
             raise IndexFormatError("no index was given.", "lbr-search ingest")
-        config = config or SearchConfig()
-        given = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        given: Given = {} if config is None else config
+        own = load_encoder(encoder) if isinstance(encoder, str) else encoder
         pool = EncoderPool()
-        if given is not None:
-            pool.add(given)
+        if own is not None:
+            pool.add(own)
         sources = [
-            open_source(folder, name=name, encoder=given)
+            open_source(folder, name=name, encoder=own, given=given)
             for folder, name in zip(folders, unique_names(folders), strict=True)
         ]
-        searcher = cls(sources, pool=pool, config=config, ontology=ontology)
-        searcher._prepare(config.mode)
-        if config.rerank:
-            searcher._rerankers.of(searcher._sources.values(), config)  # what is wrong shows here
+        shared = shared_config([source.settings for source in sources], given)
+        searcher = cls(sources, pool=pool, config=shared, ontology=ontology)
+        for source in sources:
+            if source.settings.problem:
+                searcher._warn(f"{source.name}: {source.settings.problem}")
+        searcher._prepare(shared.mode)
+        if shared.rerank:
+            searcher._rerankers.of(searcher._sources.values(), shared)  # what is wrong shows here
         return searcher
 
     @property
@@ -148,7 +156,14 @@ class Searcher:
     def explain(self, query: str, hits: Sequence[Hit]) -> list[Explanation]:
         """Why each of some hits of this searcher stands where it stands."""
         added = self.expansions(query)
-        return explain(query, hits, sources=self._sources, expansions=added, pool=self._pool)
+        return explain(
+            query,
+            hits,
+            sources=self._sources,
+            expansions=added,
+            pool=self._pool,
+            mode=self.config.mode,
+        )
 
     def expansions(self, query: str) -> dict[str, list[Expansion]]:
         """What the lexical leg of each source adds to `query`: abbreviations and synonyms."""
@@ -177,13 +192,14 @@ class Searcher:
         check(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
         self._prepare(mode)
         allowed = self._filter(filter)
-        vectors = self._encode(queries, mode)
+        added = [self._synonyms(query) for query in queries]
+        asked = [Asked(queries, own, added) for own in self._encode(queries, mode)]
         rankings: list[list[Candidate]] = []
         for start in range(0, len(queries), QUERY_BATCH):
             batch = slice(start, start + QUERY_BATCH)
             per_source = [
-                self._rank_source(source, queries[batch], own[batch], k, mode, rows)
-                for source, own, rows in zip(self._sources.values(), vectors, allowed, strict=True)
+                self._rank_source(source, own.part(batch), k, mode, rows)
+                for source, own, rows in zip(self._sources.values(), asked, allowed, strict=True)
             ]
             for query, answers in zip(queries[batch], zip(*per_source, strict=True), strict=True):
                 ranking = self._merge(answers)
@@ -236,41 +252,18 @@ class Searcher:
     def _rank_source(
         self,
         source: Source,
-        queries: Sequence[str],
-        vectors: Embeddings,
+        asked: Asked,
         k: int,
         mode: str,
         allowed: NDArray[np.int64] | None,
     ) -> list[list[Candidate]]:
-        opened = source.opened
         if self.config.rerank:
             k = max(k, self.config.rerank_depth)
-        depth = Depth(max(self.config.depth, k), opened.n_chunks, opened.n_documents)
-        legs: dict[str, list[dict[str, BestChunk]]] = {}
-        if vectors.shape[1]:
-            legs["dense"] = rank_leg(
-                lambda which, n: opened.dense(vectors[which], k=n, allowed=allowed),
-                opened.doc_ids,
-                n_queries=len(queries),
-                depth=depth,
-            )
-        if mode != "dense":
-            synonyms = [self._synonyms(query) for query in queries]
-            legs["lexical"] = rank_leg(
-                lambda which, n: opened.lexical(
-                    [queries[q] for q in which],
-                    k=n,
-                    allowed=allowed,
-                    expansions=[synonyms[q] for q in which],
-                ),
-                opened.doc_ids,
-                n_queries=len(queries),
-                depth=depth,
-            )
-        return [
-            fuse(source.name, {name: leg[query] for name, leg in legs.items()}, self.config, k=k)
-            for query in range(len(queries))
-        ]
+        config = source.settings.config
+        found = retrieve(
+            source.opened, asked, mode=mode, n_documents=max(config.depth, k), allowed=allowed
+        )
+        return [fuse(source.name, legs, config, k=k) for legs in found]
 
     def _filter(self, expression: str | None) -> list[NDArray[np.int64] | None]:
         """Rows that pass in each source; an index without the columns has none, and is named."""

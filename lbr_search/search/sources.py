@@ -13,6 +13,7 @@ from lbr_search.encoder.load import load_encoder
 from lbr_search.errors import EncoderError, IndexFormatError, LbrError, MissingExtraError
 from lbr_search.index.opened import OpenedIndex, open_index
 from lbr_search.protocols import Encoder
+from lbr_search.search.settings import Given, Settings, settings_of
 from lbr_search.types import Embeddings
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Source:
     name: str
     path: Path
     opened: OpenedIndex
+    settings: Settings
     encoder: Encoder | None = None
     problem: LbrError | None = None
     """Why the dense leg is missing, once that has been found out."""
@@ -113,12 +115,15 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def open_source(path: Path, *, name: str, encoder: Encoder | None) -> Source:
+def open_source(path: Path, *, name: str, encoder: Encoder | None, given: Given) -> Source:
     """Open one index folder; with an encoder its seal is checked at once.
 
     Raises:
         IndexFormatError: no index there, or a damaged one.
         SealError: built by another encoder.
+        ConfigError: a setting that is given, or its `search.toml`, is wrong.
     """
     opened = open_index(path, encoder=encoder)
-    return Source(name, path, opened, encoder)
+    seal = opened.manifest.seal
+    settings = settings_of(path, fingerprint=seal.fingerprint, given=given)
+    return Source(name, path, opened, settings, encoder)
