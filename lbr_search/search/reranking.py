@@ -15,7 +15,7 @@ from lbr_search.protocols import Passage, Reranker
 from lbr_search.registry import RERANKERS
 from lbr_search.search.fusion import Scores, min_max, ranks
 from lbr_search.search.ranking import Candidate
-from lbr_search.types import Leg, passage_text
+from lbr_search.types import Compressed, Leg, passage_text
 
 if TYPE_CHECKING:
     from lbr_search.search.sources import Source
@@ -40,6 +40,7 @@ def rerank(
     reranker: Reranker,
     passages: Callable[[Sequence[Candidate]], list[Passage]],
     config: SearchConfig,
+    query_vectors: Compressed | None = None,
 ) -> Reranked:
     """Re-score the head of a ranking; what lies deeper, or came too late, keeps its order below.
 
@@ -52,6 +53,7 @@ def rerank(
         reranker: scores passages.
         passages: what it may read of some candidates.
         config: name, depth, weight and time of reranking.
+        query_vectors: (k, D) of the query, where the dense leg has made them.
     """
     n_wanted = min(len(ranking), config.rerank_depth)
     started = time.perf_counter()
@@ -61,7 +63,8 @@ def rerank(
         if limit_s and start and time.perf_counter() - started > limit_s:
             break
         stop = min(n_wanted, start + SLICE) if limit_s else n_wanted
-        scores.extend(reranker.score(query, passages(ranking[start:stop])))
+        some = passages(ranking[start:stop])
+        scores.extend(reranker.score(query, some, query_vectors=query_vectors))
     head, tail = ranking[: len(scores)], ranking[len(scores) :]
     ordered = _mixed(head, scores, config)
     below = [

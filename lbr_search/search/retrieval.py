@@ -26,10 +26,6 @@ class Asked:
     added: Sequence[Sequence[Expansion]]
     """What is added to the words of each query, besides what the index itself adds."""
 
-    def part(self, which: slice) -> Asked:
-        """Some of them."""
-        return Asked(self.texts[which], self.vectors[which], self.added[which])
-
 
 def retrieve(
     opened: OpenedIndex,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from lbr_search.config import MODES, SearchConfig, check
 from lbr_search.encoder.load import load_encoder
 from lbr_search.errors import ConfigError, FilterError, IndexFormatError
-from lbr_search.protocols import Encoder
+from lbr_search.protocols import CompressingEncoder, Encoder
 from lbr_search.search.explain import Explanation, explain
 from lbr_search.search.ontology import Ontology
 from lbr_search.search.ranking import Candidate, fuse, merge
@@ -19,7 +20,7 @@ from lbr_search.search.reranking import Rerankers, read_passages, rerank
 from lbr_search.search.retrieval import Asked, retrieve
 from lbr_search.search.settings import Given, shared_config
 from lbr_search.search.sources import EncoderPool, Source, open_source, unique_names
-from lbr_search.types import Embeddings, Expansion, Hit
+from lbr_search.types import Compressed, Embeddings, Expansion, Hit, pool
 
 QUERY_BATCH = 256  # queries searched at a time: bounds the (B, k) arrays of rows and scores
 
@@ -79,15 +80,15 @@ class Searcher:
             raise IndexFormatError("no index was given.", "lbr-search ingest")
         given: Given = {} if config is None else config
         own = load_encoder(encoder) if isinstance(encoder, str) else encoder
-        pool = EncoderPool()
+        encoders = EncoderPool()
         if own is not None:
-            pool.add(own)
+            encoders.add(own)
         sources = [
             open_source(folder, name=name, encoder=own, given=given)
             for folder, name in zip(folders, unique_names(folders), strict=True)
         ]
         shared = shared_config([source.settings for source in sources], given)
-        searcher = cls(sources, pool=pool, config=shared, ontology=ontology)
+        searcher = cls(sources, pool=encoders, config=shared, ontology=ontology)
         for source in sources:
             if source.settings.problem:
                 searcher._warn(f"{source.name}: {source.settings.problem}")
@@ -192,23 +193,37 @@ class Searcher:
         check(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
         self._prepare(mode)
         allowed = self._filter(filter)
-        added = [self._synonyms(query) for query in queries]
-        asked = [Asked(queries, own, added) for own in self._encode(queries, mode)]
         rankings: list[list[Candidate]] = []
         for start in range(0, len(queries), QUERY_BATCH):
-            batch = slice(start, start + QUERY_BATCH)
-            per_source = [
-                self._rank_source(source, own.part(batch), k, mode, rows)
-                for source, own, rows in zip(self._sources.values(), asked, allowed, strict=True)
-            ]
-            for query, answers in zip(queries[batch], zip(*per_source, strict=True), strict=True):
-                ranking = self._merge(answers)
-                if self.config.rerank:
-                    ranking = self._rerank(query, ranking)
-                rankings.append(ranking[:k])
+            batch = queries[start : start + QUERY_BATCH]
+            rankings += self._rank_batch(batch, k=k, mode=mode, allowed=allowed)
         return rankings
 
-    def _rerank(self, query: str, ranking: list[Candidate]) -> list[Candidate]:
+    def _rank_batch(
+        self,
+        queries: Sequence[str],
+        *,
+        k: int,
+        mode: str,
+        allowed: Sequence[NDArray[np.int64] | None],
+    ) -> list[list[Candidate]]:
+        added = [self._synonyms(query) for query in queries]
+        vectors, compressed = self._encode(queries, mode)
+        per_source = [
+            self._rank_source(source, Asked(queries, own, added), k, mode, rows)
+            for source, own, rows in zip(self._sources.values(), vectors, allowed, strict=True)
+        ]
+        rankings = [self._merge(answers) for answers in zip(*per_source, strict=True)]
+        if self.config.rerank:
+            rankings = [
+                self._rerank(query, ranking, None if compressed is None else compressed[number])
+                for number, (query, ranking) in enumerate(zip(queries, rankings, strict=True))
+            ]
+        return [ranking[:k] for ranking in rankings]
+
+    def _rerank(
+        self, query: str, ranking: list[Candidate], query_vectors: Compressed | None
+    ) -> list[Candidate]:
         reranker = self._rerankers.of(self._sources.values(), self.config)
         with self._pool.use():
             result = rerank(
@@ -217,6 +232,7 @@ class Searcher:
                 reranker=reranker,
                 passages=lambda some: read_passages(some, self._sources, reranker),
                 config=self.config,
+                query_vectors=query_vectors,
             )
         if result.n_scored < result.n_wanted:
             self._warn(
@@ -234,20 +250,34 @@ class Searcher:
         }
         return merge(answers, encoders=encoders, rrf_k=self.config.rrf_k)
 
-    def _encode(self, queries: Sequence[str], mode: str) -> list[Embeddings]:
-        """Query vectors for each source, (N, D); (N, 0) where there is no dense leg."""
+    def _encode(
+        self, queries: Sequence[str], mode: str
+    ) -> tuple[list[Embeddings], Compressed | None]:
+        """Query vectors for each source, (N, D), or (N, 0) where there is no dense leg.
+
+        For a reranker of stored vectors also the queries' own, (N, k, D): a query is encoded once.
+        """
         nothing: Embeddings = np.empty((len(queries), 0), dtype=np.float32)
         made: dict[str, Embeddings] = {}
+        compressed: Compressed | None = None
         vectors = []
         for source in self._sources.values():
             encoder = source.encoder
             if mode == "lexical" or encoder is None:
                 vectors.append(nothing)
                 continue
-            if encoder.fingerprint not in made:
+            if encoder.fingerprint not in made and self._reads_vectors(encoder):
+                compressed = self._pool.compress(encoder, queries)
+                made[encoder.fingerprint] = pool(compressed)
+            elif encoder.fingerprint not in made:
                 made[encoder.fingerprint] = self._pool.encode(encoder, queries)
             vectors.append(made[encoder.fingerprint])
-        return vectors
+        return vectors, compressed
+
+    def _reads_vectors(self, encoder: Encoder) -> TypeGuard[CompressingEncoder]:
+        if not self.config.rerank or not isinstance(encoder, CompressingEncoder):
+            return False
+        return self._rerankers.of(self._sources.values(), self.config).needs_vectors
 
     def _rank_source(
         self,

@@ -12,9 +12,9 @@ from pathlib import Path
 from lbr_search.encoder.load import load_encoder
 from lbr_search.errors import EncoderError, IndexFormatError, LbrError, MissingExtraError
 from lbr_search.index.opened import OpenedIndex, open_index
-from lbr_search.protocols import Encoder
+from lbr_search.protocols import CompressingEncoder, Encoder
 from lbr_search.search.settings import Given, Settings, settings_of
-from lbr_search.types import Embeddings
+from lbr_search.types import Compressed, Embeddings
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,11 @@ class EncoderPool:
         """(N, D) query vectors."""
         with self._lock:
             return encoder.encode_queries(texts)
+
+    def compress(self, encoder: CompressingEncoder, texts: Sequence[str]) -> Compressed:
+        """(N, k, D) of queries; `types.pool` makes of them what `encode` gives."""
+        with self._lock:
+            return encoder.compress_queries(texts)
 
 
 @dataclass(slots=True)
