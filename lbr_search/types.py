@@ -119,6 +119,8 @@ class Hit:
     """Row id of the chunk in its index."""
     first_rank: int = 0
     """Rank before reranking; 0 = not reranked."""
+    folded: tuple[str, ...] = ()
+    """Documents with nearly the same text, left out of the answer; only where that was asked."""
 
 
 def rank(
@@ -153,4 +155,4 @@ class Expansion:
     """The words of the query."""
     added: str
     weight: float
-    """Of each added term, > 0; a term of the query itself has 1."""
+    """Of each added term; a term of the query itself has 1. Below 0: what is not looked for."""

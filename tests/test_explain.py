@@ -55,6 +55,8 @@ def test_lines_name_legs_words_and_movement(searcher: Searcher):
         "fusion",
         "terms",
         "expansions",
+        "negative",
+        "taken_off",
         "first_rank",
         "kept",
     }

@@ -163,7 +163,7 @@ def test_too_few_queries_and_a_foreign_suite_are_refused(tmp_path: Path, index: 
 
 
 def tuned(encoder: str, **settings) -> Tuned:
-    evidence = Evidence(("s",), "dev", 30, encoder, 0.6, 0.5, 0.01, 5, "0", "now")
+    evidence = Evidence(("s",), "dev", 30, encoder, 0.6, 0.5, 0.01, 5, "", "0", "now")
     return Tuned(
         **({"fusion": "dbsf", "dense_weight": 0.2, "rrf_k": 60} | settings),
         evidence=evidence,
@@ -214,6 +214,7 @@ estimate = 0.6
 default = 0.5
 p_value = 0.1
 n_folds = 5
+rerank = ""
 version = "0"
 created = "now"
 [rerank_weight]

@@ -183,6 +183,7 @@ def _choose(
         default=round(plain, 6),
         p_value=comparison.p_value,
         n_folds=FOLDS,
+        rerank=config.reranker_name,
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -36,6 +36,20 @@ def query(
         list[Path] | None,
         typer.Option(help="Index folder; repeat to search several. Default: all under indexes/."),
     ] = None,
+    without: Annotated[
+        str,
+        typer.Option("--not", help="What you do not look for; its score comes off the query's."),
+    ] = "",
+    without_weight: Annotated[
+        float, typer.Option("--not-weight", help="With --not: so much of its score, above 0.")
+    ] = SEARCH.without_weight,
+    like: Annotated[
+        str | None,
+        typer.Option(help="A doc_id instead of TEXT: documents whose vectors are near to its own."),
+    ] = None,
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe", help="Fold hits that say nearly the same as a better hit.")
+    ] = False,
     k: HitCount = 10,
     mode: ModeOption = SEARCH.mode,
     fusion: FusionOption = None,
@@ -62,9 +76,11 @@ def query(
     run: Annotated[Path | None, typer.Option(help="TREC run to write; with --queries.")] = None,
 ) -> None:
     """Search indexes and show the best documents, with the passage that answers."""
-    if (text is None) == (queries is None) or (queries is None) != (run is None):
-        raise typer.BadParameter("give TEXT, or --queries FILE together with --run OUT.trec")
-    from lbr_search.cli.render import show_expansions, show_hits
+    if sum(given is not None for given in (text, queries, like)) != 1:
+        raise typer.BadParameter("give one of TEXT, --like DOC_ID and --queries FILE")
+    if (queries is None) != (run is None) or (without and text is None):
+        raise typer.BadParameter("--queries goes with --run OUT.trec, and --not with TEXT")
+    from lbr_search.cli.render import show_expansions, show_folded, show_hits
     from lbr_search.search.ontology import load_ontology
     from lbr_search.search.searcher import Searcher
 
@@ -73,6 +89,8 @@ def query(
     chosen = {"fusion": fusion, "dense_weight": dense_weight, "rerank_weight": rerank_weight}
     config = {
         "mode": mode,
+        "is_deduped": dedupe,
+        "without_weight": without_weight,
         "rerank": rerank,
         "rerank_depth": rerank_depth,
         "rerank_budget_ms": rerank_budget_ms,
@@ -84,9 +102,15 @@ def query(
 
         answer_file(searcher, queries, run, k=k, filter=filter)
     else:
-        hits = searcher.search(text or "", k=k, filter=filter)
-        show_hits(searcher, text or "", hits, as_json=as_json, is_explained=explain)
-        show_expansions(searcher, text or "", mode=mode)
+        asked = text or ""
+        hits = (
+            searcher.search(asked, k=k, filter=filter, without=without)
+            if like is None
+            else searcher.like(like, k=k, filter=filter)
+        )
+        show_hits(searcher, asked, hits, as_json=as_json, is_explained=explain, without=without)
+        show_expansions(searcher, asked, mode=mode)
+        show_folded(hits)
     for warning in searcher.warnings:
         to_stderr(f"warning: {warning}")
 

@@ -35,6 +35,13 @@ def show_expansions(searcher: Searcher, query: str, *, mode: str) -> None:
         to_stderr(f"note: {added.matched} also as {added.added} ({added.source}, {added.weight:g})")
 
 
+def show_folded(hits: Sequence[Hit]) -> None:
+    """Say on stderr how many hits were folded into better ones."""
+    n_folded = sum(len(hit.folded) for hit in hits)
+    if n_folded:
+        to_stderr(f"note: {n_folded} hits with nearly the same text folded into better ones")
+
+
 def show_hits(
     searcher: Searcher,
     query: str,
@@ -42,9 +49,12 @@ def show_hits(
     *,
     as_json: bool,
     is_explained: bool = False,
+    without: str = "",
 ) -> None:
     """Print hits: a table, or one JSON object a line; with explanations if asked."""
-    explained = searcher.explain(query, hits) if is_explained else [None] * len(hits)
+    explained: Sequence[Explanation | None] = [None] * len(hits)
+    if is_explained:
+        explained = searcher.explain(query, hits, without=without)
     if as_json:
         for hit, why in zip(hits, explained, strict=True):
             show_json(hit_json(hit) | ({} if why is None else {"explain": explanation_json(why)}))
@@ -63,6 +73,8 @@ def show_hits(
     for hit, why in zip(hits, explained, strict=True):
         snippet = best_passage(hit.text, searcher.matched_terms(query, hit))
         cell = _titled(hit, marked(snippet, is_terminal=is_terminal))
+        if hit.folded:
+            cell.append(f"\nnearly the same: {', '.join(hit.folded)}", style="dim")
         for line in why.lines() if why is not None else ():
             cell.append(f"\n{line}", style="dim")
         table.add_row(str(hit.rank), f"{hit.score:.3f}", hit.domain or hit.source, cell)
@@ -243,7 +255,10 @@ def _flat(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
-    """A hit as ``query --json`` prints it; a leg that did not return it is null."""
+    """A hit as ``query --json`` prints it; a leg that did not return it is null.
+
+    What it stands for is there only where something was folded into it.
+    """
     legs = {**dict.fromkeys(LEGS), **hit.legs}
     return {
         "rank": hit.rank,
@@ -257,6 +272,7 @@ def hit_json(hit: Hit) -> dict[str, Any]:
             name: None if leg is None else {"rank": leg.rank, "score": leg.score}
             for name, leg in legs.items()
         },
+        **({"folded": list(hit.folded)} if hit.folded else {}),
     }
 
 
@@ -266,6 +282,8 @@ def explanation_json(why: Explanation) -> dict[str, Any]:
         "fusion": why.fusion,
         "terms": dict(why.terms),
         "expansions": [dataclasses.asdict(added) for added in why.expansions],
+        "negative": why.negative or None,
+        "taken_off": dict(why.taken_off),
         "first_rank": why.hit.first_rank or None,
         "kept": why.kept,
     }

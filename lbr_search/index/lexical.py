@@ -227,13 +227,14 @@ class LexicalIndex:
     ) -> list[tuple[str, float]]:
         """Terms of the query, each with weight 1, and of its expansions, with theirs.
 
-        A term of an expansion stands there once, and not if the query has it.
+        A term of an expansion stands there once, with its largest weight, and not if the query has
+        it: what is looked for is never a term that counts against.
         """
         terms = self._analyse(query)
         added: dict[str, float] = {}
         for expansion in expansions:
             for term in self._analyse(expansion.added):
-                added[term] = max(expansion.weight, added.get(term, 0.0))
+                added[term] = max(expansion.weight, added.get(term, expansion.weight))
         known = set(terms)
         weighted = [(term, 1.0) for term in terms]
         return weighted + [item for item in added.items() if item[0] not in known]

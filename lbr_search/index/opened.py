@@ -162,6 +162,14 @@ class OpenedIndex:
         """Those of some document ids that the index does not hold, in their order."""
         return self._payload.absent(doc_ids)
 
+    def vectors(self, rows: NDArray[np.int64]) -> Embeddings:
+        """(K, D) the stored vectors of row ids (K,), as the encoder made them, in their order.
+
+        Raises:
+            KeyError: a row id is not in the index.
+        """
+        return self._store.vectors(rows)
+
     def multi_vectors(self, rows: NDArray[np.int64]) -> Compressed | None:
         """The compressed vectors (K, k, D) of row ids (K,); None where the index keeps none.
 

@@ -35,6 +35,8 @@ class Evidence:
     p_value: float
     """Of their difference, paired."""
     n_folds: int
+    rerank: str
+    """Reranker that the settings were measured with; "" = none."""
     version: str
     """Of lbr-search."""
     created: str
@@ -64,13 +66,14 @@ class Tuned:
     def about(self) -> str:
         """What was measured, in a few words.
 
-        >>> found = Evidence(("mbpp",), "dev", 90, "", 0.71, 0.694, 0.2, 5, "", "")
+        >>> found = Evidence(("mbpp",), "dev", 90, "", 0.71, 0.694, 0.2, 5, "", "", "")
         >>> Tuned("convex", 0.6, 60, found).about
         'mbpp, dev, 90 queries: nDCG@10 0.710 held out, default 0.694'
         """
         found = self.evidence
+        reranked = f" with {found.rerank}" if found.rerank else ""
         return (
-            f"{', '.join(found.suites)}, {found.split}, {found.n_queries} queries: "
+            f"{', '.join(found.suites)}, {found.split}, {found.n_queries} queries{reranked}: "
             f"nDCG@10 {found.estimate:.3f} held out, default {found.default:.3f}"
         )
 

@@ -74,6 +74,39 @@ def rerank(
     return Reranked(ordered + below, len(scores), n_wanted)
 
 
+@dataclass(slots=True)
+class Contrast:
+    """A reranker with a negative text: its score for the query less a share of that for the text.
+
+    Args:
+        reranker: scores both.
+        negative: what is not looked for.
+        weight: of its score.
+        negative_vectors: (k, D) of it, where the dense leg has made them.
+    """
+
+    reranker: Reranker
+    negative: str
+    weight: float
+    negative_vectors: Compressed | None = None
+    needs_vectors: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.needs_vectors = self.reranker.needs_vectors
+
+    def score(
+        self,
+        query: str,
+        passages: Sequence[Passage],
+        *,
+        query_vectors: Compressed | None = None,
+    ) -> list[float]:
+        """One score a passage."""
+        wanted = self.reranker.score(query, passages, query_vectors=query_vectors)
+        unwanted = self.reranker.score(self.negative, passages, query_vectors=self.negative_vectors)
+        return [own - self.weight * other for own, other in zip(wanted, unwanted, strict=True)]
+
+
 def mix(first: Scores, again: Scores, *, weight: float) -> dict[str, float]:
     """Scores of the same candidates by both stages, each min-max normalised, in one.
 

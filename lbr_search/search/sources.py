@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lbr_search.encoder.load import load_encoder
-from lbr_search.errors import EncoderError, IndexFormatError, LbrError, MissingExtraError
+from lbr_search.errors import (
+    EncoderError,
+    FilterError,
+    IndexFormatError,
+    LbrError,
+    MissingExtraError,
+)
 from lbr_search.index.opened import OpenedIndex, open_index
 from lbr_search.protocols import CompressingEncoder, Encoder
 from lbr_search.search.settings import Given, Settings, settings_of
@@ -101,6 +110,30 @@ class Source:
             return
         self.opened = open_index(self.path, encoder=encoder)
         self.encoder = encoder
+
+
+def allowed_rows(
+    sources: Sequence[Source], expression: str | None, *, warn: Callable[[str], None]
+) -> list[NDArray[np.int64] | None]:
+    """Rows of each source that pass a filter; one without its columns has none, and is named.
+
+    Raises:
+        FilterError: the filter fits no source.
+    """
+    if expression is None:
+        return [None] * len(sources)
+    allowed: list[NDArray[np.int64] | None] = []
+    refused: list[FilterError] = []
+    for source in sources:
+        try:
+            allowed.append(source.opened.filter(expression))
+        except FilterError as error:
+            refused.append(error)
+            allowed.append(np.empty(0, dtype=np.int64))
+            if len(refused) == len(sources):
+                raise
+            warn(f"{source.name}: left out, the filter does not fit: {error.message}")
+    return allowed
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
