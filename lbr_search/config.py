@@ -79,6 +79,9 @@ class SearchConfig:
 
     mode: str = "hybrid"
     """hybrid, dense or lexical."""
+    domain: str = ""
+    """Search the indexes of this domain alone; ``auto``: of those that a query seems to belong to,
+    by its vector; "" = all."""
     fusion: str = "convex"
     """rrf (Cormack et al. 2009), or a convex combination (Bruch et al. 2023) of scores normalised
     by min-max (convex), standard deviations (zscore) or mean +- 3 of them (dbsf)."""

@@ -119,6 +119,9 @@ class Hit:
     """Row id of the chunk in its index."""
     first_rank: int = 0
     """Rank before reranking; 0 = not reranked."""
+    domains: Mapping[str, float] = field(default_factory=dict)
+    """Domain -> probability that the query belongs to it, the likeliest first; empty unless the
+    domains to search were found by the query."""
     folded: tuple[str, ...] = ()
     """Documents with nearly the same text, left out of the answer; only where that was asked."""
 

@@ -52,6 +52,12 @@ def query(
     ] = False,
     k: HitCount = 10,
     mode: ModeOption = SEARCH.mode,
+    domain: Annotated[
+        str,
+        typer.Option(
+            help="Search the indexes of one domain; auto: of those that the query belongs to."
+        ),
+    ] = SEARCH.domain,
     fusion: FusionOption = None,
     dense_weight: DenseWeight = None,
     filter: Annotated[
@@ -80,7 +86,7 @@ def query(
         raise typer.BadParameter("give one of TEXT, --like DOC_ID and --queries FILE")
     if (queries is None) != (run is None) or (without and text is None):
         raise typer.BadParameter("--queries goes with --run OUT.trec, and --not with TEXT")
-    from lbr_search.cli.render import show_expansions, show_folded, show_hits
+    from lbr_search.cli.render import show_domains, show_expansions, show_folded, show_hits
     from lbr_search.search.ontology import load_ontology
     from lbr_search.search.searcher import Searcher
 
@@ -89,6 +95,7 @@ def query(
     chosen = {"fusion": fusion, "dense_weight": dense_weight, "rerank_weight": rerank_weight}
     config = {
         "mode": mode,
+        "domain": domain,
         "is_deduped": dedupe,
         "without_weight": without_weight,
         "rerank": rerank,
@@ -111,6 +118,7 @@ def query(
         show_hits(searcher, asked, hits, as_json=as_json, is_explained=explain, without=without)
         show_expansions(searcher, asked, mode=mode)
         show_folded(hits)
+        show_domains(hits)
     for warning in searcher.warnings:
         to_stderr(f"warning: {warning}")
 

@@ -35,6 +35,17 @@ def show_expansions(searcher: Searcher, query: str, *, mode: str) -> None:
         to_stderr(f"note: {added.matched} also as {added.added} ({added.source}, {added.weight:g})")
 
 
+def show_domains(hits: Sequence[Hit]) -> None:
+    """Say on stderr which domains a query seemed to belong to, and which were searched."""
+    from lbr_search.search.routing import likely
+
+    found = hits[0].domains if hits else {}
+    if not found:
+        return
+    listed = ", ".join(f"{domain} {probability:.2f}" for domain, probability in found.items())
+    to_stderr(f"note: domains: {listed}; searched: {', '.join(likely(found))}")
+
+
 def show_folded(hits: Sequence[Hit]) -> None:
     """Say on stderr how many hits were folded into better ones."""
     n_folded = sum(len(hit.folded) for hit in hits)
@@ -257,7 +268,7 @@ def _flat(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
 def hit_json(hit: Hit) -> dict[str, Any]:
     """A hit as ``query --json`` prints it; a leg that did not return it is null.
 
-    What it stands for is there only where something was folded into it.
+    What was folded into it, and the query's domains, are there only where that was asked for.
     """
     legs = {**dict.fromkeys(LEGS), **hit.legs}
     return {
@@ -272,6 +283,7 @@ def hit_json(hit: Hit) -> dict[str, Any]:
             name: None if leg is None else {"rank": leg.rank, "score": leg.score}
             for name, leg in legs.items()
         },
+        **({"domains": dict(hit.domains)} if hit.domains else {}),
         **({"folded": list(hit.folded)} if hit.folded else {}),
     }
 

@@ -47,6 +47,9 @@ class Explanation:
             f"{name} rank {leg.rank}, score {leg.score:.3f}" for name, leg in self.hit.legs.items()
         ]
         said = ["found by " + "; ".join(legs)]
+        if self.hit.domains:
+            shares = [f"{name} {share:.2f}" for name, share in self.hit.domains.items()]
+            said.append(f"the query's domain: {', '.join(shares)}")
         if self.fusion:
             said.append(f"fused by {self.fusion}")
         if self.terms:

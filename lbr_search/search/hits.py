@@ -43,6 +43,7 @@ def hits_of(ranking: Sequence[Candidate], sources: Mapping[str, Source]) -> list
                 legs=found.legs,
                 row=found.row,
                 first_rank=found.first_rank,
+                domains=found.domains,
             )
         )
     return hits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeGuard
 
 import numpy as np
@@ -14,7 +14,8 @@ from lbr_search.protocols import CompressingEncoder, Encoder, Reranker
 from lbr_search.search.ontology import Ontology
 from lbr_search.search.ranking import Candidate, fuse, merge
 from lbr_search.search.reranking import Contrast, Rerankers, read_passages, rerank
-from lbr_search.search.retrieval import Asked, retrieve
+from lbr_search.search.retrieval import Asked, Legs, retrieve
+from lbr_search.search.routing import AUTO, domain_of, likely, probabilities
 from lbr_search.search.sources import EncoderPool, Source
 from lbr_search.types import Compressed, Embeddings, Expansion, pool
 
@@ -90,12 +91,12 @@ class Pipeline:
         added = [[*self.synonyms(query), *against] for query in queries]
         encoded = self._encode(queries, request)
         per_source = [
-            self._rank_source(source, Asked(queries, vectors, added), request, rows)
+            self._retrieve(source, Asked(queries, vectors, added), request, rows)
             for source, vectors, rows in zip(
                 self.sources.values(), encoded.vectors, allowed, strict=True
             )
         ]
-        rankings = [self.merged(answers) for answers in zip(*per_source, strict=True)]
+        rankings = [self._fuse(legs, request) for legs in zip(*per_source, strict=True)]
         if self.config.rerank:
             rankings = [
                 self._rerank(query, ranking, encoded.of(number), request)
@@ -167,23 +168,43 @@ class Pipeline:
             return False
         return self.reranker().needs_vectors
 
-    def _rank_source(
+    def _retrieve(
         self,
         source: Source,
         asked: Asked,
         request: Request,
         allowed: NDArray[np.int64] | None,
-    ) -> list[list[Candidate]]:
-        k = max(request.k, self.config.rerank_depth) if self.config.rerank else request.k
-        config = source.settings.config
-        found = retrieve(
-            source.opened,
-            asked,
-            mode=request.mode,
-            n_documents=max(config.depth, k),
-            allowed=allowed,
+    ) -> list[Legs]:
+        n_documents = max(source.settings.config.depth, self._n_fused(request))
+        return retrieve(
+            source.opened, asked, mode=request.mode, n_documents=n_documents, allowed=allowed
         )
-        return [fuse(source.name, legs, config, k=k) for legs in found]
+
+    def _n_fused(self, request: Request) -> int:
+        """Candidates of each source; of several all, so that `k` does not change their merging."""
+        n = max(request.k, self.config.depth) if len(self.sources) > 1 else request.k
+        return max(n, self.config.rerank_depth) if self.config.rerank else n
+
+    def _fuse(self, legs: Sequence[Legs], request: Request) -> list[Candidate]:
+        """What the legs of every source found for one query -> one ranking."""
+        sources = list(self.sources.values())
+        domains = self._domains(legs) if self.config.domain == AUTO else {}
+        searched = likely(domains) or [domain_of(source) for source in sources]
+        n = self._n_fused(request)
+        answers = [
+            fuse(source.name, own, source.settings.config, k=n)
+            for source, own in zip(sources, legs, strict=True)
+            if domain_of(source) in searched
+        ]
+        return [replace(each, domains=domains) for each in self.merged(answers)]
+
+    def _domains(self, legs: Sequence[Legs]) -> dict[str, float]:
+        """Domain -> probability that a query belongs to it, from the dense legs of all sources."""
+        dense: dict[str, list[float]] = {}
+        for source, own in zip(self.sources.values(), legs, strict=True):
+            scores = [best.score for best in own["dense"].values()]
+            dense.setdefault(domain_of(source), []).extend(scores)
+        return probabilities(dense)
 
 
 @dataclass(frozen=True, slots=True)

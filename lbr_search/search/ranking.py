@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lbr_search.config import SearchConfig
 from lbr_search.search.fusion import FUSIONS, Scores, ranks, rrf
@@ -25,6 +25,8 @@ class Candidate:
     legs: dict[str, Leg]
     first_rank: int = 0
     """Rank before reranking; 0 = not reranked."""
+    domains: Mapping[str, float] = field(default_factory=dict)
+    """Domain -> probability that the query belongs to it, where queries are routed."""
 
     @property
     def key(self) -> str:

@@ -15,6 +15,7 @@ from lbr_search.search.like import find_model, nearest
 from lbr_search.search.ontology import Ontology
 from lbr_search.search.pipeline import Pipeline, Request
 from lbr_search.search.ranking import Candidate
+from lbr_search.search.routing import AUTO, check_routable, choose_sources
 from lbr_search.search.settings import Given, shared_config
 from lbr_search.search.sources import (
     EncoderPool,
@@ -76,7 +77,8 @@ class Searcher:
             SealError: an index was built by another encoder.
             EncoderError, MissingExtraError: a given encoder cannot be loaded, or the index's own
                 cannot and the mode is dense.
-            ConfigError: a setting is unknown or out of range, or a `search.toml` is damaged.
+            ConfigError: a setting is unknown or out of range, a `search.toml` is damaged, no index
+                is of the domain, or domains are to be found by vectors that cannot be compared.
         """
         folders = [Path(paths)] if isinstance(paths, str | Path) else [Path(p) for p in paths]
         if not folders:
@@ -90,12 +92,16 @@ class Searcher:
             open_source(folder, name=name, encoder=own, given=given)
             for folder, name in zip(folders, unique_names(folders), strict=True)
         ]
+        wanted = given.domain if isinstance(given, SearchConfig) else given.get("domain", "")
+        sources = choose_sources(sources, str(wanted))
         shared = shared_config([source.settings for source in sources], given)
         searcher = cls(sources, pool=encoders, config=shared, ontology=ontology)
         for source in sources:
             if source.settings.problem:
                 searcher._warn(f"{source.name}: {source.settings.problem}")
         searcher._prepare(shared.mode)
+        if shared.domain == AUTO:
+            check_routable(sources, mode=shared.mode)
         if shared.rerank:
             searcher._pipeline.reranker()  # what is wrong shows here
         return searcher
@@ -241,6 +247,9 @@ class Searcher:
         check(k > 0, "k", k, "> 0")
         mode = mode or self.config.mode
         check(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
+        if self.config.domain == AUTO:
+            check_routable(list(self._sources.values()), mode=mode)
+            self._prepare("dense")  # without a dense leg there is nothing to route by
         self._prepare(mode)
         allowed = allowed_rows(list(self._sources.values()), filter, warn=self._warn)
         request = Request(k, mode, without.strip())
