@@ -147,6 +147,8 @@ class Reranker(Protocol):
 
     needs_vectors: bool
     """Whether passages must come with their compressed vectors."""
+    is_listwise: bool
+    """Whether a score depends on the passages it is given together with: they are not split."""
 
     def score(
         self,
@@ -161,6 +163,9 @@ class Reranker(Protocol):
             query: its text.
             passages: N texts or vectors, whichever `needs_vectors` says.
             query_vectors: (k, D) of the query, where the dense leg has made them already.
+
+        Raises:
+            RerankError: it cannot score now (a service does not answer).
         """
         ...
 

@@ -91,6 +91,7 @@ class Backwards:
     """Likes best what the first stage liked least."""
 
     needs_vectors = False
+    is_listwise = False
 
     def __init__(self) -> None:
         self.calls: list[int] = []

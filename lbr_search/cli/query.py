@@ -14,6 +14,10 @@ from lbr_search.cli.options import (
     FusionOption,
     HitCount,
     JsonLines,
+    LlmKeyFile,
+    LlmModel,
+    LlmTimeout,
+    LlmUrl,
     ModeOption,
     RerankBudget,
     RerankDepth,
@@ -21,6 +25,7 @@ from lbr_search.cli.options import (
     RerankWeight,
     find_indexes,
     home_of,
+    llm_spec,
 )
 from lbr_search.config import SearchConfig
 
@@ -68,6 +73,10 @@ def query(
     rerank_depth: RerankDepth = SEARCH.rerank_depth,
     rerank_weight: RerankWeight = None,
     rerank_budget_ms: RerankBudget = SEARCH.rerank_budget_ms,
+    llm_url: LlmUrl = "",
+    llm_model: LlmModel = "",
+    llm_key_file: LlmKeyFile = None,
+    llm_timeout_s: LlmTimeout = 60.0,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say of each hit why it stands where it stands.")
     ] = False,
@@ -98,7 +107,9 @@ def query(
         "domain": domain,
         "is_deduped": dedupe,
         "without_weight": without_weight,
-        "rerank": rerank,
+        "rerank": llm_spec(
+            rerank, url=llm_url, model=llm_model, key_file=llm_key_file, timeout_s=llm_timeout_s
+        ),
         "rerank_depth": rerank_depth,
         "rerank_budget_ms": rerank_budget_ms,
         **{name: value for name, value in chosen.items() if value is not None},

@@ -28,6 +28,7 @@ class CrossEncoderReranker:
     """
 
     needs_vectors = False
+    is_listwise = False
 
     def __init__(self, encoder: Encoder, argument: str) -> None:
         self._model = load_cross_encoder(argument)

@@ -23,6 +23,7 @@ class Likelihood:
     """
 
     needs_vectors = True
+    is_listwise = False
 
     def __init__(self, encoder: CompressingEncoder, argument: str = "") -> None:
         self._encoder = encoder

@@ -20,6 +20,7 @@ class MaxSim:
     """
 
     needs_vectors = True
+    is_listwise = False
 
     def __init__(self, encoder: CompressingEncoder, argument: str = "") -> None:
         self._encoder = encoder

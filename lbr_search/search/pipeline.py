@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TypeGuard
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbr_search.config import SearchConfig
+from lbr_search.errors import RerankError
 from lbr_search.protocols import CompressingEncoder, Encoder, Reranker
 from lbr_search.search.ontology import Ontology
 from lbr_search.search.ranking import Candidate, fuse, merge
@@ -117,15 +119,23 @@ class Pipeline:
         if request.without:
             weight = self.config.without_weight
             scorer = Contrast(reranker, request.without, weight=weight, negative_vectors=negative)
-        with self.encoders.use():
-            result = rerank(
-                query,
-                ranking,
-                reranker=scorer,
-                passages=lambda some: read_passages(some, self.sources, reranker),
-                config=self.config,
-                query_vectors=own,
+        try:
+            # a listwise reranker asks a service: others need not wait for that
+            with nullcontext() if reranker.is_listwise else self.encoders.use():
+                result = rerank(
+                    query,
+                    ranking,
+                    reranker=scorer,
+                    passages=lambda some: read_passages(some, self.sources, reranker),
+                    config=self.config,
+                    query_vectors=own,
+                )
+        except RerankError as error:
+            self.warn(
+                f"{self.config.reranker_name}: not reranked, the first order stands: "
+                f"{error.message} (fix: {error.fix})"
             )
+            return ranking
         if result.n_scored < result.n_wanted:
             self.warn(
                 f"{self.config.rerank}: the time of {self.config.rerank_budget_ms:g} ms was up "

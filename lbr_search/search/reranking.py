@@ -54,6 +54,9 @@ def rerank(
         passages: what it may read of some candidates.
         config: name, depth, weight and time of reranking.
         query_vectors: (k, D) of the query, where the dense leg has made them.
+
+    Raises:
+        RerankError: the reranker cannot score now.
     """
     n_wanted = min(len(ranking), config.rerank_depth)
     started = time.perf_counter()
@@ -90,9 +93,11 @@ class Contrast:
     weight: float
     negative_vectors: Compressed | None = None
     needs_vectors: bool = field(init=False)
+    is_listwise: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.needs_vectors = self.reranker.needs_vectors
+        self.is_listwise = self.reranker.is_listwise
 
     def score(
         self,
@@ -162,6 +167,11 @@ class Rerankers:
             if kind.needs_vectors:
                 _check_vectors(name, opened)
             self._made[config.rerank] = kind(opened[0].encoder, argument)
+            if self._made[config.rerank].is_listwise and config.rerank_budget_ms:
+                raise ConfigError(
+                    f"{name} orders all candidates at once, so a time budget cannot cut it short.",
+                    "leave --rerank-budget-ms out, and give --llm-timeout-s",
+                )
         return self._made[config.rerank]
 
 
