@@ -72,6 +72,8 @@ def show_hits(
         return
     if not hits:
         show(f"no hit for {query!r} among {searcher.n_documents:,} documents")
+        for note in searcher.notes(query) if is_explained else ():
+            to_stderr(f"note: {note}")
         return
     from rich.table import Table
 
@@ -294,6 +296,7 @@ def explanation_json(why: Explanation) -> dict[str, Any]:
         "fusion": why.fusion,
         "terms": dict(why.terms),
         "expansions": [dataclasses.asdict(added) for added in why.expansions],
+        "notes": list(why.notes),
         "negative": why.negative or None,
         "taken_off": dict(why.taken_off),
         "first_rank": why.hit.first_rank or None,

@@ -26,6 +26,7 @@ from lbr_search.errors import IndexFormatError
 from lbr_search.index.analysis import (
     ABBREVIATING,
     ANALYSERS,
+    NOTES,
     Analyser,
     AnalyserVersion,
     analyser_named,
@@ -187,6 +188,10 @@ class LexicalIndex:
     def matched_terms(self, query: str, text: str) -> list[tuple[int, int]]:
         """Character spans of the words of `text` that share a term with `query`."""
         return matched_terms(query, text, self._analyser)
+
+    def notes(self, query: str) -> list[str]:
+        """What could not be read in a query as it was written, one sentence each."""
+        return NOTES[self._analyser](query) if self._analyser in NOTES else []
 
     def expansions(self, query: str) -> list[Expansion]:
         """What `search` adds to `query` by itself: the long forms that the corpus defines."""

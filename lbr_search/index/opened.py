@@ -128,6 +128,10 @@ class OpenedIndex:
         """Words that `lexical` adds to a query by itself: abbreviations the corpus defines."""
         return self._terms.expansions(query)
 
+    def notes(self, query: str) -> list[str]:
+        """What the lexical leg could not read in a query as it was written."""
+        return self._terms.notes(query)
+
     def matched_terms(self, query: str, text: str) -> list[tuple[int, int]]:
         """Half-open character spans of the words of `text` that the query asks for."""
         return self._terms.matched_terms(query, text)

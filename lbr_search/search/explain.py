@@ -26,6 +26,7 @@ class Explanation:
         terms: terms of the query that the hit's chunk holds -> what each adds to its BM25 score,
             largest first.
         expansions: what was added to the query in this hit's index.
+        notes: what could not be read in the query as it was written, e.g. a structure.
         negative: the text that was not looked for, "" = none.
         taken_off: leg -> what the negative text took off its score; for words, the weights below 0
             among `terms`.
@@ -37,6 +38,7 @@ class Explanation:
     fusion: str = ""
     terms: Mapping[str, float] = field(default_factory=dict)
     expansions: tuple[Expansion, ...] = ()
+    notes: tuple[str, ...] = ()
     negative: str = ""
     taken_off: Mapping[str, float] = field(default_factory=dict)
     kept: str = ""
@@ -58,6 +60,7 @@ class Explanation:
         if self.negative:
             parts = ", ".join(f"{leg} -{score:.3f}" for leg, score in self.taken_off.items())
             said.append(f"not {self.negative!r}: {parts}")
+        said.extend(self.notes)
         for added in self.expansions:
             said.append(f"{added.matched} also as {added.added} ({added.source}, {added.weight:g})")
         if self.hit.first_rank:
@@ -98,6 +101,7 @@ def explain(
                 fusion=source.settings.fusion if is_fused else "",
                 terms=dict(sorted(weights.items(), key=lambda item: (-item[1], item[0]))),
                 expansions=added,
+                notes=tuple(source.opened.notes(query)) if mode != "dense" else (),
                 negative=without,
                 taken_off=parts,
                 kept=text,

@@ -226,6 +226,11 @@ class Searcher:
             name: self._pipeline.expansions(source, query) for name, source in self._sources.items()
         }
 
+    def notes(self, query: str) -> list[str]:
+        """What the lexical leg of some index could not read in a query as it was written."""
+        found = (source.opened.notes(query) for source in self._sources.values())
+        return list(dict.fromkeys(note for notes in found for note in notes))
+
     def _prepare(self, mode: str) -> None:
         for source in self._sources.values():
             source.prepare(mode, self._encoders)
