@@ -143,7 +143,8 @@ def rank(
     >>> order.tolist()
     [2, 1]
     """
-    order = sorted(range(len(ids)), key=lambda i: (scores[i], ids[i]), reverse=True)[:k]
+    keys = list(zip(scores.tolist(), ids, strict=True))
+    order = sorted(range(len(ids)), key=keys.__getitem__, reverse=True)[:k]
     positions = np.asarray(order, dtype=np.int64)
     return positions, np.asarray(scores)[positions]
 

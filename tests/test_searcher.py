@@ -191,7 +191,7 @@ def test_deeper_searches_ask_only_for_the_queries_that_need_them():
         n_queries=2,
         depth=Depth(n_wanted=4, n_chunks=43, n_documents=4),
     )
-    assert [list(documents) for documents in found] == [["a", "b40", "b41", "b42"]] * 2
+    assert [list(leg.rows) for leg in found] == [["a", "b40", "b41", "b42"]] * 2
     assert asked == [([0, 1], 40), ([0], 43)]
 
 

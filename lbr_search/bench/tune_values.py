@@ -95,7 +95,7 @@ def _rankings(
     subject: Subject, query: str, legs: Legs, grid: Sequence[SearchConfig]
 ) -> list[list[str]]:
     """The first documents under each setting; settings that fuse alike are fused once."""
-    scores = [{d: best.score for d, best in legs[name].items()} for name in ("dense", "lexical")]
+    scores = [legs[name].scores for name in ("dense", "lexical")]
     fused: dict[tuple[object, ...], Fused] = {}
     for config in grid:
         if _fusion_of(config) not in fused:

@@ -82,6 +82,12 @@ def convex(
             f"{len(legs)} legs but {len(weights)} weights.", "give one weight to each leg"
         )
     normalised = [(normalise or min_max)(leg) for leg in legs]
+    if len(legs) == 2:  # the usual case; a sum of two is the same either way round
+        (first, second), (one, two) = normalised, weights
+        return {
+            doc_id: one * first.get(doc_id, 0.0) + two * second.get(doc_id, 0.0)
+            for doc_id in _union(legs)
+        }
     return {
         doc_id: math.fsum(
             weight * leg.get(doc_id, 0.0) for weight, leg in zip(weights, normalised, strict=True)

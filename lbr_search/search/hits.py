@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lbr_search.index.opened import StoredChunk
 from lbr_search.search.ranking import Candidate
 from lbr_search.search.sources import Source
 from lbr_search.types import Hit, passage_text
@@ -18,35 +19,42 @@ SAME = 0.9
 WORD = re.compile(r"\w+")
 
 
-def hits_of(ranking: Sequence[Candidate], sources: Mapping[str, Source]) -> list[Hit]:
-    """The hits of a ranking, with the texts of their chunks."""
+def hits_of(
+    rankings: Sequence[Sequence[Candidate]], sources: Mapping[str, Source]
+) -> list[list[Hit]]:
+    """The hits of each ranking, with the texts of their chunks, read together."""
     stored = {}
     for name, source in sources.items():
-        rows = [found.row for found in ranking if found.source == name]
+        rows = [found.row for ranking in rankings for found in ranking if found.source == name]
         if rows:
-            chunks = source.opened.fetch(np.asarray(rows, dtype=np.int64))
-            stored.update({(name, row): c for row, c in zip(rows, chunks, strict=True)})
-    hits = []
-    for number, found in enumerate(ranking, start=1):
-        chunk = stored[found.source, found.row]
-        hits.append(
-            Hit(
-                rank=number,
-                doc_id=found.doc_id,
-                chunk_id=f"{chunk.doc_id}#{chunk.chunk_no}",
-                score=found.score,
-                title=chunk.title,
-                text=chunk.text,
-                domain=chunk.domain,
-                source=found.source,
-                metadata=chunk.metadata,
-                legs=found.legs,
-                row=found.row,
-                first_rank=found.first_rank,
-                domains=found.domains,
-            )
-        )
-    return hits
+            unique = np.unique(np.asarray(rows, dtype=np.int64))
+            chunks = source.opened.fetch(unique)
+            stored.update({(name, chunk.row_id): chunk for chunk in chunks})
+    return [
+        [
+            _hit(number, found, stored[found.source, found.row])
+            for number, found in enumerate(ranking, start=1)
+        ]
+        for ranking in rankings
+    ]
+
+
+def _hit(rank: int, found: Candidate, chunk: StoredChunk) -> Hit:
+    return Hit(
+        rank=rank,
+        doc_id=found.doc_id,
+        chunk_id=f"{chunk.doc_id}#{chunk.chunk_no}",
+        score=found.score,
+        title=chunk.title,
+        text=chunk.text,
+        domain=chunk.domain,
+        source=found.source,
+        metadata=chunk.metadata,
+        legs=found.legs,
+        row=found.row,
+        first_rank=found.first_rank,
+        domains=found.domains,
+    )
 
 
 def fold(hits: Sequence[Hit]) -> list[Hit]:

@@ -62,5 +62,6 @@ def nearest(
     asked = Asked([""], model.vector, [()])
     (legs,) = retrieve(source.opened, asked, mode="dense", n_documents=k + 1, allowed=allowed)
     if source.name == model.source:
-        legs["dense"].pop(model.doc_id, None)
+        for column in legs["dense"]:
+            column.pop(model.doc_id, None)
     return fuse(source.name, legs, source.settings.config, k=k)

@@ -206,14 +206,14 @@ class Pipeline:
             for source, own in zip(sources, legs, strict=True)
             if domain_of(source) in searched
         ]
-        return [replace(each, domains=domains) for each in self.merged(answers)]
+        merged = self.merged(answers)
+        return [replace(each, domains=domains) for each in merged] if domains else merged
 
     def _domains(self, legs: Sequence[Legs]) -> dict[str, float]:
         """Domain -> probability that a query belongs to it, from the dense legs of all sources."""
         dense: dict[str, list[float]] = {}
         for source, own in zip(self.sources.values(), legs, strict=True):
-            scores = [best.score for best in own["dense"].values()]
-            dense.setdefault(domain_of(source), []).extend(scores)
+            dense.setdefault(domain_of(source), []).extend(own["dense"].scores.values())
         return probabilities(dense)
 
 

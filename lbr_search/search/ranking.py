@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from lbr_search.config import SearchConfig
 from lbr_search.search.fusion import FUSIONS, Scores, ranks, rrf
-from lbr_search.search.legs import BestChunk
+from lbr_search.search.retrieval import Legs
 from lbr_search.types import Leg
 
 
@@ -34,16 +34,14 @@ class Candidate:
         return f"{self.doc_id}\0{self.source}"
 
 
-def fuse(
-    source: str, legs: dict[str, dict[str, BestChunk]], config: SearchConfig, *, k: int | None
-) -> list[Candidate]:
+def fuse(source: str, legs: Legs, config: SearchConfig, *, k: int | None) -> list[Candidate]:
     """One index's legs for one query -> its best `k` candidates (None: all), best first.
 
     With one leg the raw scores stand; with two they are fused as configured. The chunk shown is
     that of the leg which ranks the document higher, the lexical one at equal rank (its words can
     be marked).
     """
-    scores = {name: {d: best.score for d, best in leg.items()} for name, leg in legs.items()}
+    scores = {name: leg.scores for name, leg in legs.items()}
     if len(scores) == 1:
         fused: Scores = next(iter(scores.values()))
     else:
@@ -57,7 +55,7 @@ def fuse(
             if doc_id in places[name]
         }
         shown = min(named, key=lambda name: (named[name].rank, name != "lexical"))
-        row = legs[shown][doc_id].row
+        row = legs[shown].rows[doc_id]
         candidates.append(Candidate(source, doc_id, row, fused[doc_id], named))
     return candidates
 

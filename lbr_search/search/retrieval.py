@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbr_search.index.opened import OpenedIndex
-from lbr_search.search.legs import BestChunk, Depth, rank_leg
+from lbr_search.search.legs import Depth, Leg, rank_leg
 from lbr_search.types import Embeddings, Expansion
 
-Legs = dict[str, dict[str, BestChunk]]
-"""Leg -> document -> its best chunk and score, best first."""
+Legs = dict[str, Leg]
+"""Name of a leg -> what it found for one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def retrieve(
     """
     depth = Depth(n_documents, opened.n_chunks, opened.n_documents)
     n_queries = len(asked.texts)
-    legs: dict[str, list[dict[str, BestChunk]]] = {}
+    legs: dict[str, list[Leg]] = {}
     if asked.vectors.shape[1] and mode != "lexical":
         legs["dense"] = rank_leg(
             lambda which, n: opened.dense(asked.vectors[which], k=n, allowed=allowed),

@@ -152,7 +152,7 @@ class Searcher:
         """`search` for many queries at once; one list of hits a query, in the order given."""
         if not self.config.is_deduped:
             rankings = self._rank(queries, k=k, mode=mode, filter=filter, without=without)
-            return [hits_of(ranking, self._sources) for ranking in rankings]
+            return hits_of(rankings, self._sources)
         answers: dict[int, list[Hit]] = {}
         deeper = k
         while len(answers) < len(queries):  # again, deeper, for those that folding left with few
@@ -160,9 +160,10 @@ class Searcher:
             deeper *= DEEPER
             asked = [queries[number] for number in left]
             rankings = self._rank(asked, k=deeper, mode=mode, filter=filter, without=without)
-            for number, ranking in zip(left, rankings, strict=True):
-                hits = fold(hits_of(ranking, self._sources))
-                if len(hits) >= k or len(ranking) < deeper:
+            found = hits_of(rankings, self._sources)
+            for number, ranked in zip(left, found, strict=True):
+                hits = fold(ranked)
+                if len(hits) >= k or len(ranked) < deeper:
                     answers[number] = hits[:k]
         return [answers[number] for number in range(len(queries))]
 
@@ -205,7 +206,7 @@ class Searcher:
                 self._warn(f"{source.name}: left out, its vectors are of another encoder")
                 continue
             answers.append(nearest(model, source, k=k, allowed=rows))
-        return hits_of(self._pipeline.merged(answers)[:k], self._sources)
+        return hits_of([self._pipeline.merged(answers)[:k]], self._sources)[0]
 
     def matched_terms(self, query: str, hit: Hit) -> list[tuple[int, int]]:
         """Half-open character spans of the words of `hit.text` that match words of `query`."""
