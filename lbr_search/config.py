@@ -70,7 +70,7 @@ class IndexConfig:
 
 ANN_KINDS = ("auto", "flat", "ivf", "hnsw")
 MODES = ("hybrid", "dense", "lexical")
-FUSIONS = ("rrf", "convex")
+FUSIONS = ("rrf", "convex", "zscore", "dbsf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +79,22 @@ class SearchConfig:
 
     mode: str = "hybrid"
     """hybrid, dense or lexical."""
+    domain: str = ""
+    """Search the indexes of this domain alone; ``auto``: of those that a query seems to belong to,
+    by its vector; "" = all."""
     fusion: str = "convex"
-    """rrf (Cormack et al. 2009) or convex (Bruch et al. 2023, min-max normalised scores)."""
+    """rrf (Cormack et al. 2009), or a convex combination (Bruch et al. 2023) of scores normalised
+    by min-max (convex), standard deviations (zscore) or mean +- 3 of them (dbsf)."""
     depth: int = 100
     """Documents taken from each leg before fusion; more where more hits are asked for."""
     dense_weight: float = 0.5
     """Weight of the dense leg, 0 to 1; chosen on dev splits (ARCHITECTURE.md)."""
     rrf_k: int = 60
     """Constant of reciprocal rank fusion, in ranks."""
+    without_weight: float = 0.5
+    """Of a negative text, > 0: so much of its score comes off the query's, in each leg."""
+    is_deduped: bool = False
+    """Fold hits whose text nearly equals that of a better hit."""
     rerank: str = ""
     """Name in `registry.RERANKERS`, where it takes one with an argument: NAME:ARGUMENT."""
     rerank_depth: int = 50
@@ -102,6 +110,7 @@ class SearchConfig:
         check(self.depth > 0, "depth", self.depth, "> 0")
         check(0 <= self.dense_weight <= 1, "dense_weight", self.dense_weight, "between 0 and 1")
         check(self.rrf_k > 0, "rrf_k", self.rrf_k, "> 0")
+        check(0 < self.without_weight <= 10, "without_weight", self.without_weight, "in (0, 10]")
         if self.rerank and self.reranker_name not in RERANKERS:
             raise ConfigError(
                 f"unknown reranker {self.rerank!r}; known: {', '.join(RERANKERS)}.",

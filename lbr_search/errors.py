@@ -43,6 +43,10 @@ class SealError(IndexFormatError):
     """An index is opened with another encoder than the one that built it."""
 
 
+class RerankError(LbrError):
+    """A reranker cannot score now; a search goes on without it, and says so."""
+
+
 class FilterError(LbrError):
     """A metadata filter does not parse or names an unknown column."""
 

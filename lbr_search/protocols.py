@@ -147,9 +147,26 @@ class Reranker(Protocol):
 
     needs_vectors: bool
     """Whether passages must come with their compressed vectors."""
+    is_listwise: bool
+    """Whether a score depends on the passages it is given together with: they are not split."""
 
-    def score(self, query: str, passages: Sequence[Passage]) -> list[float]:
-        """One score a passage, higher is better."""
+    def score(
+        self,
+        query: str,
+        passages: Sequence[Passage],
+        *,
+        query_vectors: Compressed | None = None,
+    ) -> list[float]:
+        """One score a passage, higher is better.
+
+        Args:
+            query: its text.
+            passages: N texts or vectors, whichever `needs_vectors` says.
+            query_vectors: (k, D) of the query, where the dense leg has made them already.
+
+        Raises:
+            RerankError: it cannot score now (a service does not answer).
+        """
         ...
 
 

@@ -124,6 +124,10 @@ RERANKERS = Registry(
             "a Hugging Face cross-encoder, cross-encoder:FOLDER",
             extra="peers",
         ),
+        "llm": Entry(
+            "lbr_search.rerank.llm:LlmReranker",
+            "a language model at an OpenAI-compatible endpoint, llm:MODEL@URL",
+        ),
     },
 )
 """Made as `Class(encoder of the index, argument)`; the argument stands behind a colon."""

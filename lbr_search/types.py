@@ -119,6 +119,11 @@ class Hit:
     """Row id of the chunk in its index."""
     first_rank: int = 0
     """Rank before reranking; 0 = not reranked."""
+    domains: Mapping[str, float] = field(default_factory=dict)
+    """Domain -> probability that the query belongs to it, the likeliest first; empty unless the
+    domains to search were found by the query."""
+    folded: tuple[str, ...] = ()
+    """Documents with nearly the same text, left out of the answer; only where that was asked."""
 
 
 def rank(
@@ -138,7 +143,8 @@ def rank(
     >>> order.tolist()
     [2, 1]
     """
-    order = sorted(range(len(ids)), key=lambda i: (scores[i], ids[i]), reverse=True)[:k]
+    keys = list(zip(scores.tolist(), ids, strict=True))
+    order = sorted(range(len(ids)), key=keys.__getitem__, reverse=True)[:k]
     positions = np.asarray(order, dtype=np.int64)
     return positions, np.asarray(scores)[positions]
 
@@ -153,4 +159,4 @@ class Expansion:
     """The words of the query."""
     added: str
     weight: float
-    """Of each added term, > 0; a term of the query itself has 1."""
+    """Of each added term; a term of the query itself has 1. Below 0: what is not looked for."""

@@ -22,6 +22,7 @@ COMMANDS = (
     ("ingest",),
     ("query",),
     ("bench",),
+    ("tune",),
     ("train",),
     ("train", "stage1"),
     ("train", "stage2"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from tokenizers.processors import TemplateProcessing
 
 from lbr_search.encoder.batching import collate, tokenize
-from lbr_search.errors import EncoderError
-from lbr_search.train.distill import Judges, Teachers, load_cross_encoder
+from lbr_search.errors import EncoderError, MissingExtraError
+from lbr_search.rerank.cross_encoder import CrossEncoderReranker
+from lbr_search.train.distill import Judges, Teachers
 from lbr_search.train.losses import distillation
+from tests.conftest import HashEncoder
 from tests.tiny import tiny_tokenizer
 
 
@@ -143,9 +146,23 @@ def test_a_judge_scores_each_query_with_its_own_passages(cross_encoder: Path):
 
 
 def test_a_folder_that_is_no_ranker_is_refused(tmp_path: Path):
-    """Nothing there, or three labels: the error says what to give."""
-    with pytest.raises(EncoderError, match=r"no config\.json"):
-        load_cross_encoder(str(tmp_path))
-    folder = save_cross_encoder(tmp_path / "three", n_labels=3)
-    with pytest.raises(EncoderError, match="3 scores a pair"):
-        load_cross_encoder(str(folder))
+    """As teacher and as reranker: nothing there, three labels, damaged; the error says why."""
+    for opened in (
+        lambda folder: Judges([str(folder)], tiny_tokenizer()),
+        lambda folder: CrossEncoderReranker(HashEncoder(), str(folder)),
+    ):
+        with pytest.raises(EncoderError, match=r"no config\.json"):
+            opened(tmp_path)
+        folder = save_cross_encoder(tmp_path / "three", n_labels=3)
+        with pytest.raises(EncoderError, match="3 scores a pair"):
+            opened(folder)
+        (folder / "model.safetensors").write_bytes(b"damaged")
+        with pytest.raises(EncoderError, match="does not load"):
+            opened(folder)
+
+
+def test_a_missing_library_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtraError, match="sentence_transformers") as refused:
+        CrossEncoderReranker(HashEncoder(), str(tmp_path))
+    assert "lbr-search[peers]" in refused.value.fix

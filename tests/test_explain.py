@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from lbr_search.cli.render import explanation_json
 from lbr_search.config import SearchConfig
 from lbr_search.index.opened import open_index
 from lbr_search.search.searcher import Searcher
+from tests.conftest import HashEncoder
+from tests.hash_cli import run
 from tests.test_multi_vectors import ingest
 from tests.tiny import tiny_encoder
 
@@ -47,12 +50,17 @@ def test_lines_name_legs_words_and_movement(searcher: Searcher):
     hits = searcher.search("aspirin", k=5)
     lines = searcher.explain("aspirin", hits)[0].lines()
     assert lines[0].startswith("found by dense rank ")
+    assert lines[1] == "fused by convex, dense weight 0.5"
     assert "maxsim rank" in lines[0]
     assert any(line.startswith("words and their BM25 weights: aspirin ") for line in lines)
     assert any(line == f"reranked: {hits[0].first_rank} -> 1" for line in lines)
     assert set(explanation_json(searcher.explain("aspirin", hits)[0])) == {
+        "fusion",
         "terms",
         "expansions",
+        "notes",
+        "negative",
+        "taken_off",
         "first_rank",
         "kept",
     }
@@ -67,3 +75,24 @@ def test_an_index_with_one_vector_a_chunk_keeps_no_text(tmp_path: Path):
     assert why.kept == ""
     assert not any("vectors kept" in line for line in why.lines())
     assert open_index(tmp_path / "index", encoder=None).term_weights("zzz", np.array([0])) == [{}]
+
+
+def test_an_invalid_structure_is_said_where_words_are_read(tmp_path: Path):
+    """In a chemistry index, by `explain` and by the command; other analysers say nothing."""
+    broken = "CC(=O)Oc1ccccc1C(=O"
+    rows = "".join(json.dumps({"_id": f"d{n}", "text": f"aspirin note {n}"}) + "\n" for n in (1, 2))
+    (tmp_path / "notes.jsonl").write_text(rows)
+    source = ("ingest", tmp_path / "notes.jsonl", "--encoder", "hash:a")
+    run(*source, "--index", tmp_path / "chem", "--domain", "chemistry")
+    run(*source, "--index", tmp_path / "code", "--domain", "code")
+    searcher = Searcher.open([tmp_path / "chem", tmp_path / "code"], encoder=HashEncoder())
+    query = f"aspirin {broken}"
+    for why in searcher.explain(query, searcher.search(query, k=4)):
+        is_chemistry = why.hit.source == "chem"
+        assert bool(why.notes) == is_chemistry
+        said = any(line.startswith(f"{broken} is no SMILES") for line in why.lines())
+        assert said == is_chemistry
+    assert len(searcher.notes(query)) == 1
+    asked = ("query", broken, "--index", tmp_path / "chem", "--mode", "lexical", "--explain")
+    nothing = run(*asked)
+    assert "no hit" in nothing.out and f"note: {broken} is no SMILES" in nothing.err

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from lbr_search import config
 from lbr_search.config import SearchConfig
 from lbr_search.errors import ShapeError
-from lbr_search.search.fusion import FUSIONS, convex, min_max, ranks, rrf
+from lbr_search.search.fusion import (
+    FUSIONS,
+    by_distribution,
+    convex,
+    min_max,
+    ranks,
+    rrf,
+    z_scores,
+)
 
 SCORES = st.dictionaries(
     st.sampled_from("abcdefgh"), st.integers(-20, 20).map(lambda n: n / 4), max_size=8
@@ -31,6 +39,28 @@ def test_convex_equals_the_formula_worked_out_by_hand():
     assert convex([dense, lexical], weights=[0.7, 0.3]) == pytest.approx(
         {"a": 0.7, "b": 0.7 * 0.5 + 0.3, "c": 0.0, "d": 0.0}
     )
+
+
+def test_z_scores_and_distribution_by_hand():
+    """Mean 4 and standard deviation 2 (of the population); an outlier of 31 scores is cut at 1."""
+    leg = {"a": 1.0, "b": 3.0, "c": 3.0, "d": 3.0, "e": 4.0, "f": 4.0, "g": 6.0, "h": 8.0}
+    assert z_scores(leg)["h"] == pytest.approx((8.0 - 1.0) / 2.0)
+    assert z_scores(leg)["a"] == 0.0
+    assert by_distribution(leg)["h"] == pytest.approx(0.5 + (8.0 - 4.0) / 12.0)
+    far = {f"d{n:02}": 0.0 for n in range(30)} | {"far": 1.0}
+    assert by_distribution(far)["far"] == 1.0
+    assert by_distribution({}) == z_scores({}) == {}
+
+
+def test_fusions_by_name_weigh_the_dense_leg_first():
+    """`dense_weight` 0.75 of the first leg's normalised score, 0.25 of the second's."""
+    dense, lexical = {"a": 3.0, "b": 1.0, "c": 2.0}, {"b": 9.0, "c": 8.0, "e": 1.0}
+    config = SearchConfig(dense_weight=0.75)
+    for name, normalise in (("convex", min_max), ("zscore", z_scores), ("dbsf", by_distribution)):
+        first, second = normalise(dense), normalise(lexical)
+        fused = FUSIONS[name]([dense, lexical], config)
+        assert fused["a"] == pytest.approx(0.75 * first["a"])
+        assert fused["b"] == pytest.approx(0.75 * first["b"] + 0.25 * second["b"])
 
 
 def test_a_leg_of_equal_scores_still_lifts_what_it_found():
@@ -77,7 +107,9 @@ def test_every_document_of_any_leg_is_scored_within_bounds(legs):
     assert all(0 <= score <= len(legs) for score in by_score.values())
 
 
-@given(SCORES, st.floats(0.1, 10), st.floats(-5, 5))
-def test_min_max_ignores_scale_and_offset(leg, scale, offset):
+@pytest.mark.parametrize("normalise", [min_max, z_scores, by_distribution])
+@given(leg=SCORES, scale=st.floats(0.1, 10), offset=st.floats(-5, 5))
+def test_normalised_scores_ignore_scale_and_offset(normalise, leg, scale, offset):
     moved = {doc_id: scale * score + offset for doc_id, score in leg.items()}
-    assert min_max(moved) == pytest.approx(min_max(leg), abs=1e-9)
+    assert normalise(moved) == pytest.approx(normalise(leg), abs=1e-6)
+    assert all(score >= 0 for score in normalise(leg).values())

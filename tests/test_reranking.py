@@ -91,11 +91,12 @@ class Backwards:
     """Likes best what the first stage liked least."""
 
     needs_vectors = False
+    is_listwise = False
 
     def __init__(self) -> None:
         self.calls: list[int] = []
 
-    def score(self, query, passages):
+    def score(self, query, passages, *, query_vectors=None):
         self.calls.append(len(passages))
         return [float(passage.text) for passage in passages]
 
@@ -159,6 +160,56 @@ def test_a_searcher_reranks_from_the_stored_vectors(index: Path, encoder: LbrEnc
     first_stage = Searcher.open(index, encoder=encoder, config=SearchConfig(mode="dense"))
     ranks = {hit.doc_id: hit.rank for hit in first_stage.search(query, k=50)}
     assert all(ranks[hit.doc_id] == hit.first_rank for hit in hits)
+
+
+class CountingEncoder:
+    """An encoder that counts the queries it is given, however they are asked for."""
+
+    def __init__(self, encoder: LbrEncoder) -> None:
+        self._encoder = encoder
+        self.n_queries = 0
+
+    def __getattr__(self, name: str):
+        return getattr(self._encoder, name)
+
+    def encode_queries(self, texts, *, report=None):
+        self.n_queries += len(texts)
+        return self._encoder.encode_queries(texts, report=report)
+
+    def compress_queries(self, texts):
+        self.n_queries += len(texts)
+        return self._encoder.compress_queries(texts)
+
+    def compress_passages(self, texts, *, report=None):
+        return self._encoder.compress_passages(texts, report=report)
+
+    def query_log_likelihood(self, query, compressed):
+        return self._encoder.query_log_likelihood(query, compressed)
+
+    def generate(self, compressed, *, max_tokens):
+        return self._encoder.generate(compressed, max_tokens=max_tokens)
+
+
+@pytest.mark.parametrize("name", ["maxsim", "likelihood"])
+@pytest.mark.parametrize("mode", ["hybrid", "dense"])
+def test_a_query_is_encoded_once(index: Path, encoder: LbrEncoder, name: str, mode: str):
+    """By the dense leg and the reranker together, and the answer is that of two encodings."""
+    counting = CountingEncoder(encoder)
+    config = SearchConfig(mode=mode, rerank=name)
+    searcher = Searcher.open(index, encoder=counting, config=config)
+    queries = ["aspirin blood", "sort a list", "glucose"]
+    many = searcher.search_many(queries, k=4)
+    assert counting.n_queries == len(queries)
+    for query, hits in zip(queries, many, strict=True):
+        reranker = RERANKERS.resolve(name)(encoder, "")
+        source = searcher._sources[hits[0].source]
+        stored = source.opened.multi_vectors(np.array([hit.row for hit in hits]))
+        scores = reranker.score(query, [Passage("", one) for one in stored])
+        assert [hit.legs[name].score for hit in hits] == pytest.approx(scores, abs=1e-5)
+        plain = Searcher.open(index, encoder=encoder, config=SearchConfig(mode=mode))
+        firsts = {hit.doc_id: hit.legs["dense"].score for hit in plain.search(query, k=50)}
+        found = {hit.doc_id: hit.legs["dense"].score for hit in hits}
+        assert found == pytest.approx({d: firsts[d] for d in found}, abs=1e-5)
 
 
 def test_a_depth_below_k_leaves_the_rest(index: Path, encoder: LbrEncoder):

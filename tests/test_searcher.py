@@ -129,6 +129,14 @@ def test_a_hit_carries_rank_and_raw_score_of_each_leg(index):
     assert all(hit.source == "all" and hit.domain == "medical" for hit in hits)
 
 
+def test_the_answer_of_several_indexes_does_not_depend_on_k(domain_indexes):
+    """The first of many are the many's first: indexes are merged before the answer is cut."""
+    searcher = Searcher.open(domain_indexes, encoder=HashEncoder())
+    for question in QUESTIONS:
+        many = searcher.rank_documents([question], k=31)[0]
+        assert searcher.rank_documents([question], k=3)[0] == many[:3]
+
+
 def test_one_leg_alone_gives_its_raw_scores(index):
     searcher = Searcher.open(index, encoder=HashEncoder())
     for mode in ("dense", "lexical"):
@@ -183,7 +191,7 @@ def test_deeper_searches_ask_only_for_the_queries_that_need_them():
         n_queries=2,
         depth=Depth(n_wanted=4, n_chunks=43, n_documents=4),
     )
-    assert [list(documents) for documents in found] == [["a", "b40", "b41", "b42"]] * 2
+    assert [list(leg.rows) for leg in found] == [["a", "b40", "b41", "b42"]] * 2
     assert asked == [([0, 1], 40), ([0], 43)]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lbr_search.terms.chemistry import chemistry, whole_terms
+from lbr_search.terms.chemistry import chemistry, structure_notes, whole_terms
 from lbr_search.terms.folding import fold
 from lbr_search.terms.morphemes import MORPHEMES, morphemes, split
 from lbr_search.terms.retained import RETAINED_NAMES
@@ -152,6 +154,62 @@ def test_impossible_smiles_are_text():
     pytest.importorskip("rdkit")
     assert whole_terms("C(C)(C)(C)(C)C") == []
     assert chemistry("CN(C)(C)(C)(C)C=CC")  # and nothing breaks
+
+
+WRITTEN = "CC(=O)Oc1ccccc1C(=O)O"
+
+
+@pytest.mark.parametrize(
+    ("query", "noted"),
+    [
+        ("CC(=O)Oc1ccccc1C(=O", "CC(=O)Oc1ccccc1C(=O"),
+        ("what is c1ccccc?", "c1ccccc"),
+        ("[Na+].[Cl-]", "[Na+].[Cl-]"),
+        ("vitamin B12 and CO2 in Fe(III)", None),
+        ("COPD in smokers, cops", None),
+        ("N,N-dimethylformamide 50-78-2", None),
+        ("LFQSCWFLJHTTHZ-UHFFFAOYSA-N", None),
+        ("", None),
+    ],
+)
+def test_a_slip_in_smiles_is_said(query: str, noted: str | None):
+    """With RDKit and without: what cannot be SMILES is text, and no word or formula is accused."""
+    notes = structure_notes(query)
+    if noted is None:
+        assert notes == []
+    else:
+        (note,) = notes
+        assert note.startswith(f"{noted} is no SMILES") and note.endswith("treated as text")
+        assert not any(term.startswith("smiles:") for term in chemistry(query))
+
+
+@pytest.mark.parametrize("kind", ["SMILES", "InChI"])
+def test_what_rdkit_says_of_a_structure_is_said(monkeypatch: pytest.MonkeyPatch, kind: str):
+    """Refused: text. Not installed: so it was not checked. Sound: nothing to say."""
+    written = WRITTEN if kind == "SMILES" else "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3"
+    for answer, says in (
+        (None, f"{written} is no valid {kind} (RDKit); treated as text"),
+        ("", f"{written} reads as {kind} and matches itself alone: RDKit"),
+    ):
+        monkeypatch.setattr("lbr_search.terms.chemistry.canonical_form", lambda _, a=answer: a)
+        (note,) = structure_notes(f"find {written}, {written}")
+        assert note.startswith(says)
+        assert (answer is None) == ("lbr-search[chem]" not in note)
+    monkeypatch.setattr("lbr_search.terms.chemistry.canonical_form", lambda _: "key")
+    assert structure_notes(written) == []
+
+
+def test_rdkit_itself_refuses_an_impossible_molecule():
+    """Five bonds at one carbon: well-formed, and no molecule."""
+    pytest.importorskip("rdkit")
+    (note,) = structure_notes("is C(C)(C)(C)(C)C stable")
+    assert note == "C(C)(C)(C)(C)C is no valid SMILES (RDKit); treated as text"
+    assert structure_notes(WRITTEN) == []
+
+
+@given(st.text())
+def test_notes_never_fail(text: str):
+    assert all(isinstance(note, str) for note in structure_notes(text))
 
 
 def test_morphemes_stand_once_a_text():

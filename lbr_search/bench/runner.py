@@ -199,9 +199,9 @@ def _measure(
     seconds = time.perf_counter() - started
     if searcher.warnings:
         raise EncoderError(
-            f"suite {suite.name}, arm {arm}: a leg could not be searched, so the arm would not be "
-            "what its name says: " + "; ".join(searcher.warnings),
-            "make the encoder of this index available, or leave the arm out with --mode",
+            f"suite {suite.name}, arm {arm}: a leg or a reranker did not work, so the arm would "
+            "not be what its name says: " + "; ".join(searcher.warnings),
+            "make it available, or leave the arm out with --mode or --rerank",
         )
     run: Run = {
         query.query_id: dict(ranking)

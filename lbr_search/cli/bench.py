@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lbr_search.cli.console import show, to_stderr
-from lbr_search.cli.options import DEFAULT_ENCODER, DEFAULT_PEER, home_of
+from lbr_search.cli.options import DEFAULT_ENCODER, DEFAULT_PEER, RERANKER_SPECS, home_of
 from lbr_search.config import MODES, ChunkConfig
 from lbr_search.registry import RERANKERS
 
@@ -45,8 +45,8 @@ def bench(
         list[str] | None,
         typer.Option(
             help="Rerank the hybrid arm too: "
-            + " | ".join(RERANKERS)
-            + ":FOLDER; repeat for several."
+            + " | ".join(name + RERANKER_SPECS.get(name, "") for name in RERANKERS)
+            + "; repeat for several."
         ),
     ] = None,
     json_file: Annotated[

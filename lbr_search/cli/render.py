@@ -35,6 +35,24 @@ def show_expansions(searcher: Searcher, query: str, *, mode: str) -> None:
         to_stderr(f"note: {added.matched} also as {added.added} ({added.source}, {added.weight:g})")
 
 
+def show_domains(hits: Sequence[Hit]) -> None:
+    """Say on stderr which domains a query seemed to belong to, and which were searched."""
+    from lbr_search.search.routing import likely
+
+    found = hits[0].domains if hits else {}
+    if not found:
+        return
+    listed = ", ".join(f"{domain} {probability:.2f}" for domain, probability in found.items())
+    to_stderr(f"note: domains: {listed}; searched: {', '.join(likely(found))}")
+
+
+def show_folded(hits: Sequence[Hit]) -> None:
+    """Say on stderr how many hits were folded into better ones."""
+    n_folded = sum(len(hit.folded) for hit in hits)
+    if n_folded:
+        to_stderr(f"note: {n_folded} hits with nearly the same text folded into better ones")
+
+
 def show_hits(
     searcher: Searcher,
     query: str,
@@ -42,15 +60,20 @@ def show_hits(
     *,
     as_json: bool,
     is_explained: bool = False,
+    without: str = "",
 ) -> None:
     """Print hits: a table, or one JSON object a line; with explanations if asked."""
-    explained = searcher.explain(query, hits) if is_explained else [None] * len(hits)
+    explained: Sequence[Explanation | None] = [None] * len(hits)
+    if is_explained:
+        explained = searcher.explain(query, hits, without=without)
     if as_json:
         for hit, why in zip(hits, explained, strict=True):
             show_json(hit_json(hit) | ({} if why is None else {"explain": explanation_json(why)}))
         return
     if not hits:
         show(f"no hit for {query!r} among {searcher.n_documents:,} documents")
+        for note in searcher.notes(query) if is_explained else ():
+            to_stderr(f"note: {note}")
         return
     from rich.table import Table
 
@@ -63,6 +86,8 @@ def show_hits(
     for hit, why in zip(hits, explained, strict=True):
         snippet = best_passage(hit.text, searcher.matched_terms(query, hit))
         cell = _titled(hit, marked(snippet, is_terminal=is_terminal))
+        if hit.folded:
+            cell.append(f"\nnearly the same: {', '.join(hit.folded)}", style="dim")
         for line in why.lines() if why is not None else ():
             cell.append(f"\n{line}", style="dim")
         table.add_row(str(hit.rank), f"{hit.score:.3f}", hit.domain or hit.source, cell)
@@ -243,7 +268,10 @@ def _flat(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
-    """A hit as ``query --json`` prints it; a leg that did not return it is null."""
+    """A hit as ``query --json`` prints it; a leg that did not return it is null.
+
+    What was folded into it, and the query's domains, are there only where that was asked for.
+    """
     legs = {**dict.fromkeys(LEGS), **hit.legs}
     return {
         "rank": hit.rank,
@@ -257,14 +285,20 @@ def hit_json(hit: Hit) -> dict[str, Any]:
             name: None if leg is None else {"rank": leg.rank, "score": leg.score}
             for name, leg in legs.items()
         },
+        **({"domains": dict(hit.domains)} if hit.domains else {}),
+        **({"folded": list(hit.folded)} if hit.folded else {}),
     }
 
 
 def explanation_json(why: Explanation) -> dict[str, Any]:
     """What ``query --explain --json`` adds to a hit."""
     return {
+        "fusion": why.fusion,
         "terms": dict(why.terms),
         "expansions": [dataclasses.asdict(added) for added in why.expansions],
+        "notes": list(why.notes),
+        "negative": why.negative or None,
+        "taken_off": dict(why.taken_off),
         "first_rank": why.hit.first_rank or None,
         "kept": why.kept,
     }

@@ -127,6 +127,26 @@ def read_qrels(file: Path) -> Qrels:
     return qrels
 
 
+def split_query_ids(path_or_name: Path | str, split: str, *, home: Path) -> set[str]:
+    """Ids of the queries that a split of a suite judges; none where it has no such split.
+
+    Raises:
+        CorpusError: no such suite, or its qrels are broken.
+    """
+    folder = _find(path_or_name, home)
+    record = source_record(folder)
+    if record.get("reader") == READER:
+        functions = list(
+            stdlib_functions(
+                load_recipe(folder), domain=source_domain(folder, record), rejects=Rejects(None)
+            )
+        )
+        splits = stdlib_judgements(load_recipe(folder), functions)
+        return set(splits[split][1]) if split in splits else set()
+    files = qrels_files(folder)
+    return set(read_qrels(files[split])) if split in files else set()
+
+
 def qrels_files(folder: Path) -> dict[str, Path]:
     """The splits of a BEIR folder and their files, plain or compressed."""
     names = {p.name.split(".tsv")[0] for p in (folder / "qrels").glob("*.tsv*")}

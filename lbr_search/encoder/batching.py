@@ -115,18 +115,26 @@ def prompt_token_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
 def length_sorted_batches(lengths: Sequence[int], *, batch_tokens: int) -> Iterator[list[int]]:
     """Positions of the texts in batches of nearly equal length, longest first.
 
+    A batch that is a quarter full ends where texts get shorter than three quarters of its longest:
+    then padding costs more than a batch of their own.
+
     Args:
         lengths: tokens of each text.
         batch_tokens: a batch holds at most this many places, padding included; at least one text.
 
     >>> list(length_sorted_batches([3, 9, 4, 8], batch_tokens=18))
     [[1, 3], [2, 0]]
+    >>> list(length_sorted_batches([9, 9, 3, 3, 3], batch_tokens=50))
+    [[0, 1], [2, 3, 4]]
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     start = 0
     while start < len(order):
         width = max(1, lengths[order[start]])
-        stop = start + max(1, batch_tokens // width)
+        stop = min(len(order), start + max(1, batch_tokens // width))
+        enough = start + max(1, -(-batch_tokens // (4 * width)))
+        shorter = (at for at in range(enough, stop) if 4 * lengths[order[at]] < 3 * width)
+        stop = next(shorter, stop)
         yield order[start:stop]
         start = stop
 

@@ -12,8 +12,7 @@ import importlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from lbr_search.errors import EncoderError, MissingExtraError
 from lbr_search.protocols import EncodeReport
+from lbr_search.quiet import quiet_loading
 from lbr_search.registry import nearest
 from lbr_search.types import Embeddings
 
@@ -241,20 +241,6 @@ def load_model(folder: Path) -> SentenceTransformer:
             f"{folder} does not load as a sentence-transformers model: {error}",
             "check the folder with SentenceTransformer(FOLDER), or copy it again",
         ) from error
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Keep the library's bar for loading weights off our output, and give it back after."""
-    from transformers.utils import logging as transformers_logging
-
-    was_on = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_on:
-            transformers_logging.enable_progress_bar()
 
 
 def _prompt(model: SentenceTransformer, *names: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lbr_search.errors import ConfigError, IndexFormatError
 from lbr_search.registry import nearest
-from lbr_search.terms.chemistry import NAME, chemistry
+from lbr_search.terms.chemistry import NAME, chemistry, structure_notes
 from lbr_search.terms.code import DOTTED, code
 from lbr_search.terms.english import WORD, english
 from lbr_search.terms.medical import HYPHENATED, medical
@@ -32,6 +32,8 @@ VERSIONS = {"english": 1, "medical": 2, "chemistry": 2, "code": 2}
 search and gets new terms from its next ingest. Indexes that name no version have 1."""
 ABBREVIATING = frozenset({"medical"})
 """Analysers under which the abbreviations that a corpus defines are gathered."""
+NOTES: dict[str, Callable[[str], list[str]]] = {"chemistry": structure_notes}
+"""What an analyser has to say of a query that it could not read as it was written."""
 TOKEN = re.compile(r"\S*[^\s.,;:!?]")
 UNITS = (WORD, HYPHENATED, DOTTED, NAME, TOKEN)
 

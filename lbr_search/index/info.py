@@ -20,6 +20,7 @@ from lbr_search.index.manifest import (
 )
 from lbr_search.index.payload import ROWS_FILE
 from lbr_search.index.store import ChunkStore
+from lbr_search.index.tuned import read_tuned
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,16 @@ def index_info(folder: Path) -> dict[str, Any]:
         },
         "totals": manifest.totals,
         "settings": manifest.settings,
+        "search": _search(folder),
         "last_build": manifest.last_build,
         "packages": manifest.packages,
     }
+
+
+def _search(folder: Path) -> dict[str, Any]:
+    """What ``search.toml`` says, if the index has been tuned."""
+    tuned = read_tuned(folder)
+    return asdict(tuned) if tuned is not None else {}
 
 
 def unpublished_rows(store: ChunkStore, manifest: IndexManifest) -> int:

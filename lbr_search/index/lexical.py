@@ -26,6 +26,7 @@ from lbr_search.errors import IndexFormatError
 from lbr_search.index.analysis import (
     ABBREVIATING,
     ANALYSERS,
+    NOTES,
     Analyser,
     AnalyserVersion,
     analyser_named,
@@ -188,6 +189,10 @@ class LexicalIndex:
         """Character spans of the words of `text` that share a term with `query`."""
         return matched_terms(query, text, self._analyser)
 
+    def notes(self, query: str) -> list[str]:
+        """What could not be read in a query as it was written, one sentence each."""
+        return NOTES[self._analyser](query) if self._analyser in NOTES else []
+
     def expansions(self, query: str) -> list[Expansion]:
         """What `search` adds to `query` by itself: the long forms that the corpus defines."""
         return [
@@ -227,13 +232,14 @@ class LexicalIndex:
     ) -> list[tuple[str, float]]:
         """Terms of the query, each with weight 1, and of its expansions, with theirs.
 
-        A term of an expansion stands there once, and not if the query has it.
+        A term of an expansion stands there once, with its largest weight, and not if the query has
+        it: what is looked for is never a term that counts against.
         """
         terms = self._analyse(query)
         added: dict[str, float] = {}
         for expansion in expansions:
             for term in self._analyse(expansion.added):
-                added[term] = max(expansion.weight, added.get(term, 0.0))
+                added[term] = max(expansion.weight, added.get(term, expansion.weight))
         known = set(terms)
         weighted = [(term, 1.0) for term in terms]
         return weighted + [item for item in added.items() if item[0] not in known]

@@ -128,6 +128,10 @@ class OpenedIndex:
         """Words that `lexical` adds to a query by itself: abbreviations the corpus defines."""
         return self._terms.expansions(query)
 
+    def notes(self, query: str) -> list[str]:
+        """What the lexical leg could not read in a query as it was written."""
+        return self._terms.notes(query)
+
     def matched_terms(self, query: str, text: str) -> list[tuple[int, int]]:
         """Half-open character spans of the words of `text` that the query asks for."""
         return self._terms.matched_terms(query, text)
@@ -153,6 +157,22 @@ class OpenedIndex:
             KeyError: a row id is not in the index.
         """
         return self._payload.doc_ids(rows)
+
+    def rows_of(self, doc_id: str) -> NDArray[np.int64]:
+        """Row ids of a document's chunks, in their order; none where it is not in the index."""
+        return self._payload.rows_of(doc_id)
+
+    def absent(self, doc_ids: Sequence[str]) -> list[str]:
+        """Those of some document ids that the index does not hold, in their order."""
+        return self._payload.absent(doc_ids)
+
+    def vectors(self, rows: NDArray[np.int64]) -> Embeddings:
+        """(K, D) the stored vectors of row ids (K,), as the encoder made them, in their order.
+
+        Raises:
+            KeyError: a row id is not in the index.
+        """
+        return self._store.vectors(rows)
 
     def multi_vectors(self, rows: NDArray[np.int64]) -> Compressed | None:
         """The compressed vectors (K, k, D) of row ids (K,); None where the index keeps none.

@@ -7,14 +7,15 @@ and 0.1 ms here; and a query that does not filter need not import LanceDB (1.5 s
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lbr_search.index.columns import MetadataColumns
@@ -78,20 +79,26 @@ class Payload:
         self._map = pa.memory_map(str(folder / PAYLOAD_FILE))
         reader = pa.ipc.open_file(self._map)
         self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)]).tolist()
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
         self.row_ids: NDArray[np.int64] = np.load(folder / ROWS_FILE, mmap_mode="r")
         self._keys = [(column.key, column.column) for column in columns.by_key.values()]
 
     def fetch(self, rows: NDArray[np.int64]) -> list[StoredChunk]:
-        """The chunks of row ids (K,), in their order.
+        """The chunks of row ids (K,), in their order; those of one record batch are read at once.
 
         Raises:
             KeyError: a row id is not in this generation.
         """
-        return [
-            self._chunk(int(row), position)
-            for row, position in zip(rows, self.positions(rows).tolist(), strict=True)
-        ]
+        positions = self.positions(rows)
+        numbers = np.searchsorted(self._starts, positions, side="right") - 1
+        chunks: dict[int, StoredChunk] = {}
+        for number in np.unique(numbers).tolist():
+            mine = np.flatnonzero(numbers == number)
+            places = positions[mine] - self._starts[number]
+            read = self._batches[number].take(pa.array(places)).to_pylist()
+            for place, values in zip(mine.tolist(), read, strict=True):
+                chunks[place] = self._chunk(int(rows[place]), values)
+        return [chunks[place] for place in range(len(rows))]
 
     def doc_ids(self, rows: NDArray[np.int64]) -> list[str]:
         """Document ids of row ids (K,), in their order.
@@ -103,6 +110,20 @@ class Payload:
             return []
         ids: list[str] = self._doc_ids.take(pa.array(self.positions(rows))).to_pylist()
         return ids
+
+    def rows_of(self, doc_id: str) -> NDArray[np.int64]:
+        """Row ids of a document's chunks, in their order; none where it is not here."""
+        places = pc.indices_nonzero(pc.equal(self._doc_ids, doc_id))
+        return np.asarray(self.row_ids[places.to_numpy()])
+
+    def absent(self, doc_ids: Sequence[str]) -> list[str]:
+        """Those of some document ids that are not here, in their order."""
+        if not doc_ids:
+            return []
+        is_known = pc.is_in(pa.array(doc_ids, pa.large_string()), value_set=self._doc_ids)
+        return [
+            doc_id for doc_id, here in zip(doc_ids, is_known.to_pylist(), strict=True) if not here
+        ]
 
     def close(self) -> None:
         """Drop the map; nothing can be fetched afterwards."""
@@ -128,10 +149,8 @@ class Payload:
             raise KeyError(f"row id {int(np.asarray(rows)[~is_known][0])} is not in the index")
         return positions
 
-    def _chunk(self, row: int, position: int) -> StoredChunk:
-        number = bisect_right(self._starts, position) - 1
-        batch, place = self._batches[number], position - self._starts[number]
-        values = {name: batch.column(name)[place].as_py() for name in FIELDS}
-        stored = ((key, batch.column(column)[place].as_py()) for key, column in self._keys)
+    def _chunk(self, row: int, values: Mapping[str, MetadataValue]) -> StoredChunk:
+        stored = ((key, values[column]) for key, column in self._keys)
         metadata = {key: value for key, value in stored if value is not None}
-        return StoredChunk(row_id=row, metadata=metadata, **values)
+        own: dict[str, Any] = {name: values[name] for name in FIELDS}
+        return StoredChunk(row_id=row, metadata=metadata, **own)

@@ -207,6 +207,19 @@ class ChunkStore:
         for batch in self.scan(["vector"]):
             yield batch.column("row_id").to_numpy(), vectors_of(batch.column("vector"))
 
+    def vectors(self, rows: NDArray[np.int64]) -> Embeddings:
+        """(K, D) the vectors of some rows by id, in the order given.
+
+        Raises:
+            KeyError: a row id is not in the table.
+        """
+        listed = ", ".join(str(int(row)) for row in rows)
+        query = self._table.search().where(f"row_id IN ({listed})").select(["row_id", "vector"])
+        found = query.limit(len(rows)).to_arrow().combine_chunks()
+        places = {int(row): place for place, row in enumerate(found["row_id"].to_numpy())}
+        vectors = vectors_of(found["vector"].combine_chunks())
+        return np.ascontiguousarray(vectors[[places[int(row)] for row in rows]])
+
     def filter(self, expression: str) -> NDArray[np.int64]:
         """Sorted ids of the rows for which a SQL expression over the columns holds.
 

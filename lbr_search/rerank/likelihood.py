@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lbr_search.protocols import CompressingEncoder, Passage
+from lbr_search.types import Compressed
 
 
 class Likelihood:
@@ -22,11 +23,18 @@ class Likelihood:
     """
 
     needs_vectors = True
+    is_listwise = False
 
     def __init__(self, encoder: CompressingEncoder, argument: str = "") -> None:
         self._encoder = encoder
 
-    def score(self, query: str, passages: Sequence[Passage]) -> list[float]:
+    def score(
+        self,
+        query: str,
+        passages: Sequence[Passage],
+        *,
+        query_vectors: Compressed | None = None,
+    ) -> list[float]:
         """Mean log probability of the query's tokens, in nats; the mean is the length norm."""
         stored = [passage.compressed for passage in passages]
         assert all(one is not None for one in stored), "the searcher gives them to who needs them"

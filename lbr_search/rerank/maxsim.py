@@ -20,15 +20,23 @@ class MaxSim:
     """
 
     needs_vectors = True
+    is_listwise = False
 
     def __init__(self, encoder: CompressingEncoder, argument: str = "") -> None:
         self._encoder = encoder
 
-    def score(self, query: str, passages: Sequence[Passage]) -> list[float]:
-        """`max_sim` of each passage, between -1 and 1."""
+    def score(
+        self,
+        query: str,
+        passages: Sequence[Passage],
+        *,
+        query_vectors: Compressed | None = None,
+    ) -> list[float]:
+        """`max_sim` of each passage, between -1 and 1; encodes the query if nobody has."""
         stored = np.stack([_vectors(passage) for passage in passages])
-        (asked,) = self._encoder.compress_queries([query])
-        return [float(score) for score in max_sim(asked, stored)]
+        if query_vectors is None:
+            (query_vectors,) = self._encoder.compress_queries([query])
+        return [float(score) for score in max_sim(query_vectors, stored)]
 
 
 def max_sim(query: Compressed, passages: Compressed) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbr_search.protocols import CompressingEncoder
+from lbr_search.search.pipeline import Pipeline
 from lbr_search.search.sources import EncoderPool, Source
 from lbr_search.types import Expansion, Hit
 
@@ -21,16 +22,25 @@ class Explanation:
     """What put one hit in its place. Scores are raw: a fused score is no similarity.
 
     Attributes:
+        fusion: how the legs became one ranking, and who chose that; "" with one leg.
         terms: terms of the query that the hit's chunk holds -> what each adds to its BM25 score,
             largest first.
         expansions: what was added to the query in this hit's index.
+        notes: what could not be read in the query as it was written, e.g. a structure.
+        negative: the text that was not looked for, "" = none.
+        taken_off: leg -> what the negative text took off its score; for words, the weights below 0
+            among `terms`.
         kept: what the decoder writes from the chunk's stored vectors alone; "" where the index
             keeps none.
     """
 
     hit: Hit
+    fusion: str = ""
     terms: Mapping[str, float] = field(default_factory=dict)
     expansions: tuple[Expansion, ...] = ()
+    notes: tuple[str, ...] = ()
+    negative: str = ""
+    taken_off: Mapping[str, float] = field(default_factory=dict)
     kept: str = ""
 
     def lines(self) -> list[str]:
@@ -39,9 +49,18 @@ class Explanation:
             f"{name} rank {leg.rank}, score {leg.score:.3f}" for name, leg in self.hit.legs.items()
         ]
         said = ["found by " + "; ".join(legs)]
+        if self.hit.domains:
+            shares = [f"{name} {share:.2f}" for name, share in self.hit.domains.items()]
+            said.append(f"the query's domain: {', '.join(shares)}")
+        if self.fusion:
+            said.append(f"fused by {self.fusion}")
         if self.terms:
             words = ", ".join(f"{term} {weight:.2f}" for term, weight in self.terms.items())
             said.append(f"words and their BM25 weights: {words}")
+        if self.negative:
+            parts = ", ".join(f"{leg} -{score:.3f}" for leg, score in self.taken_off.items())
+            said.append(f"not {self.negative!r}: {parts}")
+        said.extend(self.notes)
         for added in self.expansions:
             said.append(f"{added.matched} also as {added.added} ({added.source}, {added.weight:g})")
         if self.hit.first_rank:
@@ -52,35 +71,66 @@ class Explanation:
 
 
 def explain(
-    query: str,
-    hits: Sequence[Hit],
-    *,
-    sources: Mapping[str, Source],
-    expansions: Mapping[str, Sequence[Expansion]],
-    pool: EncoderPool,
+    query: str, hits: Sequence[Hit], *, pipeline: Pipeline, mode: str, without: str = ""
 ) -> list[Explanation]:
     """One explanation a hit, in their order.
 
     Args:
         query: what was searched for.
-        hits: of a searcher over `sources`.
-        sources: by name, as hits name them.
-        expansions: source -> what was added to the query there.
-        pool: where the encoders are; used by one thread at a time.
+        hits: of a searcher with this pipeline.
+        pipeline: that made them.
+        mode: that they were found in.
+        without: what was not looked for.
     """
     explained: dict[tuple[str, str], Explanation] = {}
-    for name, source in sources.items():
+    negative = next(iter(pipeline.negative(without)), None)
+    for name, source in pipeline.sources.items():
         own = [hit for hit in hits if hit.source == name]
         if not own:
             continue
         rows = np.asarray([hit.row for hit in own], dtype=np.int64)
-        added = tuple(expansions[name])
-        terms = source.opened.term_weights(query, rows, added)
-        kept = _kept(source, rows, pool)
-        for hit, weights, text in zip(own, terms, kept, strict=True):
-            ordered = dict(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
-            explained[name, hit.doc_id] = Explanation(hit, ordered, added, text)
+        added = tuple(pipeline.expansions(source, query))
+        counted = added if negative is None else (*added, negative)
+        terms = source.opened.term_weights(query, rows, counted)
+        off = _taken_off(source, rows, terms, negative, pipeline.encoders, mode)
+        kept = _kept(source, rows, pipeline.encoders)
+        is_fused = mode == "hybrid" and source.encoder is not None
+        for hit, weights, parts, text in zip(own, terms, off, kept, strict=True):
+            explained[name, hit.doc_id] = Explanation(
+                hit,
+                fusion=source.settings.fusion if is_fused else "",
+                terms=dict(sorted(weights.items(), key=lambda item: (-item[1], item[0]))),
+                expansions=added,
+                notes=tuple(source.opened.notes(query)) if mode != "dense" else (),
+                negative=without,
+                taken_off=parts,
+                kept=text,
+            )
     return [explained[hit.source, hit.doc_id] for hit in hits]
+
+
+def _taken_off(
+    source: Source,
+    rows: NDArray[np.int64],
+    terms: Sequence[Mapping[str, float]],
+    negative: Expansion | None,
+    pool: EncoderPool,
+    mode: str,
+) -> list[dict[str, float]]:
+    """What a negative text took off each leg's score of some rows."""
+    if negative is None:
+        return [{} for _ in rows]
+    off: list[dict[str, float]] = [{} for _ in rows]
+    if mode != "lexical" and source.encoder is not None:
+        vector = pool.encode(source.encoder, [negative.added])
+        near, scores = source.opened.dense(vector, k=len(rows), allowed=np.unique(rows))
+        by_row = dict(zip(near[0].tolist(), scores[0].tolist(), strict=True))
+        for parts, row in zip(off, rows.tolist(), strict=True):
+            parts["dense"] = -negative.weight * by_row[row]
+    if mode != "dense":
+        for parts, weights in zip(off, terms, strict=True):
+            parts["lexical"] = -sum(weight for weight in weights.values() if weight < 0)
+    return off
 
 
 def _kept(source: Source, rows: NDArray[np.int64], pool: EncoderPool) -> list[str]:

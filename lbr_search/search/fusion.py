@@ -16,6 +16,7 @@ from lbr_search.errors import ShapeError
 from lbr_search.types import rank
 
 Scores = Mapping[str, float]
+Normaliser = Callable[[Scores], dict[str, float]]
 Fusion = Callable[[Sequence[Scores], SearchConfig], dict[str, float]]
 
 
@@ -53,20 +54,22 @@ def rrf(legs: Sequence[Scores], *, rrf_k: int) -> dict[str, float]:
     }
 
 
-def convex(legs: Sequence[Scores], *, weights: Sequence[float]) -> dict[str, float]:
-    """Weighted sum of each leg's min-max normalised scores.
+def convex(
+    legs: Sequence[Scores], *, weights: Sequence[float], normalise: Normaliser | None = None
+) -> dict[str, float]:
+    """Weighted sum of each leg's normalised scores.
 
     Source: Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS
-    2023, arXiv:2210.11934, eq. 3 with min-max normalisation over the candidates of the query. A
-    document that a leg did not return gets the leg's minimum, 0. A leg whose scores are all equal
-    gives 1 to each: being found still counts against not being found.
+    2023, arXiv:2210.11934, eq. 3. A document that a leg did not return gets 0 from it.
 
     Args:
         legs: one mapping a retriever, document -> raw score.
         weights: one a leg, >= 0.
+        normalise: brings a leg's scores to a common scale, >= 0; None = `min_max`.
 
     Returns:
-        Document -> score in [0, sum of weights], for every document of any leg.
+        Document -> score >= 0, for every document of any leg; at most the sum of the weights
+        where no normalised score is above 1.
 
     Raises:
         ShapeError: not one weight a leg.
@@ -78,7 +81,13 @@ def convex(legs: Sequence[Scores], *, weights: Sequence[float]) -> dict[str, flo
         raise ShapeError(
             f"{len(legs)} legs but {len(weights)} weights.", "give one weight to each leg"
         )
-    normalised = [min_max(leg) for leg in legs]
+    normalised = [(normalise or min_max)(leg) for leg in legs]
+    if len(legs) == 2:  # the usual case; a sum of two is the same either way round
+        (first, second), (one, two) = normalised, weights
+        return {
+            doc_id: one * first.get(doc_id, 0.0) + two * second.get(doc_id, 0.0)
+            for doc_id in _union(legs)
+        }
     return {
         doc_id: math.fsum(
             weight * leg.get(doc_id, 0.0) for weight, leg in zip(weights, normalised, strict=True)
@@ -89,6 +98,8 @@ def convex(legs: Sequence[Scores], *, weights: Sequence[float]) -> dict[str, flo
 
 def min_max(leg: Scores) -> dict[str, float]:
     """Scale a leg's scores to [0, 1]; equal scores all become 1.
+
+    The 1: being found still counts against not being found, which gives 0.
 
     >>> min_max({"a": 2.0, "b": 4.0, "c": 3.0}), min_max({"a": -5.0})
     ({'a': 0.0, 'b': 1.0, 'c': 0.5}, {'a': 1.0})
@@ -101,15 +112,70 @@ def min_max(leg: Scores) -> dict[str, float]:
     return {doc_id: (score - low) / (high - low) for doc_id, score in leg.items()}
 
 
+def z_scores(leg: Scores) -> dict[str, float]:
+    """How many standard deviations each score lies above the leg's lowest; equal scores give 1.
+
+    The z score of a document is its distance from the leg's mean in such units (Lee, SIGIR 1997,
+    compares normalisations). Here all are moved up by the same amount, which changes no order, so
+    that the lowest is 0: what a leg did not return stands beside its last document.
+
+    >>> z_scores({"a": 1.0, "b": 5.0, "c": 3.0, "d": 3.0})["b"] == 4 / 2**0.5
+    True
+    """
+    _, deviation = _moments(leg)
+    if deviation == 0:
+        return dict.fromkeys(leg, 1.0)
+    low = min(leg.values())
+    return {doc_id: (score - low) / deviation for doc_id, score in leg.items()}
+
+
+def by_distribution(leg: Scores) -> dict[str, float]:
+    """Scale scores so that the leg's mean - 3 sd is 0 and its mean + 3 sd is 1, and clip there.
+
+    Unlike `min_max` one outlier does not push all others together. Source: distribution-based
+    score fusion, Mazzeschi 2023 (as in Qdrant). Equal scores are their mean: 0.5.
+
+    >>> by_distribution({"a": 7.0})
+    {'a': 0.5}
+    """
+    mean, deviation = _moments(leg)
+    if deviation == 0:
+        return dict.fromkeys(leg, 0.5)
+    return {
+        doc_id: min(1.0, max(0.0, 0.5 + (score - mean) / (6 * deviation)))
+        for doc_id, score in leg.items()
+    }
+
+
+def _moments(leg: Scores) -> tuple[float, float]:
+    """Mean and standard deviation of a leg's scores, (0, 0) of none.
+
+    Sums are exact, so the order of the entries changes nothing; a deviation that is rounding
+    beside the scores counts as 0.
+    """
+    if not leg:
+        return 0.0, 0.0
+    mean = math.fsum(leg.values()) / len(leg)
+    deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in leg.values()) / len(leg))
+    largest = max(abs(score) for score in leg.values())
+    return mean, deviation if deviation > 1e-9 * largest else 0.0
+
+
 def _union(legs: Sequence[Scores]) -> list[str]:
     """Every document of any leg, sorted, so that no output depends on an input's order."""
     return sorted(set().union(*legs))
 
 
-FUSIONS: dict[str, Fusion] = {
+def _convex_with(normalise: Normaliser) -> Fusion:
     # the searcher passes the dense leg first, then the lexical one
+    return lambda legs, config: convex(
+        legs, weights=(config.dense_weight, 1.0 - config.dense_weight), normalise=normalise
+    )
+
+
+FUSIONS: dict[str, Fusion] = {
     "rrf": lambda legs, config: rrf(legs, rrf_k=config.rrf_k),
-    "convex": lambda legs, config: convex(
-        legs, weights=(config.dense_weight, 1.0 - config.dense_weight)
-    ),
+    "convex": _convex_with(min_max),
+    "zscore": _convex_with(z_scores),
+    "dbsf": _convex_with(by_distribution),
 }

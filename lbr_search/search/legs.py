@@ -19,11 +19,16 @@ MAX_FAN_OUT = 10  # first guess at chunks a document; the search is repeated dee
 DEEPER = 4
 
 
-class BestChunk(NamedTuple):
-    """The chunk of a document that a retriever liked best."""
+class Leg(NamedTuple):
+    """The documents that a retriever found for a query, best first, by their best chunk.
 
-    row: int
-    score: float
+    Two plain dicts: a record for each document was a third of the time of a batch of queries.
+    """
+
+    rows: dict[str, int]
+    """Document -> row id of its best chunk."""
+    scores: dict[str, float]
+    """Document -> raw score of that chunk; the same documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +46,14 @@ class Depth:
         return min(self.n_chunks, min(self.n_wanted, self.n_documents) * fan_out)
 
 
-def rank_leg(
-    search: SearchRows, doc_ids: DocIds, *, n_queries: int, depth: Depth
-) -> list[dict[str, BestChunk]]:
+def rank_leg(search: SearchRows, doc_ids: DocIds, *, n_queries: int, depth: Depth) -> list[Leg]:
     """The first documents of each query, best first, by their best chunk.
 
     Long documents fill a ranking of chunks with few documents; a query that yields fewer than are
     wanted is therefore searched again, deeper, until it does or its rows run out. The answer thus
     depends on the index and `depth` alone.
     """
-    found: list[dict[str, BestChunk]] = [{} for _ in range(n_queries)]
+    found = [Leg({}, {}) for _ in range(n_queries)]
     if not depth.n_chunks or not depth.n_documents:
         return found
     wanted = min(depth.n_wanted, depth.n_documents)
@@ -62,7 +65,7 @@ def rank_leg(
         for query, query_rows, query_scores in zip(open_queries, rows, scores, strict=True):
             held = query_rows >= 0
             found[query] = _best_chunks(query_rows[held], query_scores[held], doc_ids, wanted)
-            if len(found[query]) < wanted and held.all() and k < depth.n_chunks:
+            if len(found[query].rows) < wanted and held.all() and k < depth.n_chunks:
                 too_few.append(query)
         open_queries = np.asarray(too_few, dtype=np.int64)
         k = min(depth.n_chunks, k * DEEPER)
@@ -71,12 +74,15 @@ def rank_leg(
 
 def _best_chunks(
     rows: NDArray[np.int64], scores: NDArray[np.float32], doc_ids: DocIds, depth: int
-) -> dict[str, BestChunk]:
-    best: dict[str, BestChunk] = {}
-    ids = doc_ids(rows)
-    for doc_id, row, score in zip(ids, rows.tolist(), scores.tolist(), strict=True):
-        if doc_id not in best:  # rows come best first
-            if len(best) == depth:
+) -> Leg:
+    ids, listed, values = doc_ids(rows), rows.tolist(), scores.tolist()
+    if len(set(ids)) == len(ids):  # a chunk a document: nothing to choose
+        ids, listed, values = ids[:depth], listed[:depth], values[:depth]
+        return Leg(dict(zip(ids, listed, strict=True)), dict(zip(ids, values, strict=True)))
+    best = Leg({}, {})
+    for doc_id, row, score in zip(ids, listed, values, strict=True):
+        if doc_id not in best.rows:  # rows come best first
+            if len(best.rows) == depth:
                 break
-            best[doc_id] = BestChunk(row, score)
+            best.rows[doc_id], best.scores[doc_id] = row, score
     return best

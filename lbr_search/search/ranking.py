@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lbr_search.config import SearchConfig
 from lbr_search.search.fusion import FUSIONS, Scores, ranks, rrf
-from lbr_search.search.legs import BestChunk
+from lbr_search.search.retrieval import Legs
 from lbr_search.types import Leg
 
 
@@ -25,6 +25,8 @@ class Candidate:
     legs: dict[str, Leg]
     first_rank: int = 0
     """Rank before reranking; 0 = not reranked."""
+    domains: Mapping[str, float] = field(default_factory=dict)
+    """Domain -> probability that the query belongs to it, where queries are routed."""
 
     @property
     def key(self) -> str:
@@ -32,16 +34,14 @@ class Candidate:
         return f"{self.doc_id}\0{self.source}"
 
 
-def fuse(
-    source: str, legs: dict[str, dict[str, BestChunk]], config: SearchConfig, *, k: int
-) -> list[Candidate]:
-    """One index's legs for one query -> its best `k` candidates, best first.
+def fuse(source: str, legs: Legs, config: SearchConfig, *, k: int | None) -> list[Candidate]:
+    """One index's legs for one query -> its best `k` candidates (None: all), best first.
 
     With one leg the raw scores stand; with two they are fused as configured. The chunk shown is
     that of the leg which ranks the document higher, the lexical one at equal rank (its words can
     be marked).
     """
-    scores = {name: {d: best.score for d, best in leg.items()} for name, leg in legs.items()}
+    scores = {name: leg.scores for name, leg in legs.items()}
     if len(scores) == 1:
         fused: Scores = next(iter(scores.values()))
     else:
@@ -55,7 +55,7 @@ def fuse(
             if doc_id in places[name]
         }
         shown = min(named, key=lambda name: (named[name].rank, name != "lexical"))
-        row = legs[shown][doc_id].row
+        row = legs[shown].rows[doc_id]
         candidates.append(Candidate(source, doc_id, row, fused[doc_id], named))
     return candidates
 

@@ -13,9 +13,9 @@ from lbr_search.config import SearchConfig
 from lbr_search.errors import ConfigError, IndexFormatError
 from lbr_search.protocols import Passage, Reranker
 from lbr_search.registry import RERANKERS
-from lbr_search.search.fusion import min_max, ranks
+from lbr_search.search.fusion import Scores, min_max, ranks
 from lbr_search.search.ranking import Candidate
-from lbr_search.types import Leg, passage_text
+from lbr_search.types import Compressed, Leg, passage_text
 
 if TYPE_CHECKING:
     from lbr_search.search.sources import Source
@@ -40,6 +40,7 @@ def rerank(
     reranker: Reranker,
     passages: Callable[[Sequence[Candidate]], list[Passage]],
     config: SearchConfig,
+    query_vectors: Compressed | None = None,
 ) -> Reranked:
     """Re-score the head of a ranking; what lies deeper, or came too late, keeps its order below.
 
@@ -52,6 +53,10 @@ def rerank(
         reranker: scores passages.
         passages: what it may read of some candidates.
         config: name, depth, weight and time of reranking.
+        query_vectors: (k, D) of the query, where the dense leg has made them.
+
+    Raises:
+        RerankError: the reranker cannot score now.
     """
     n_wanted = min(len(ranking), config.rerank_depth)
     started = time.perf_counter()
@@ -61,7 +66,8 @@ def rerank(
         if limit_s and start and time.perf_counter() - started > limit_s:
             break
         stop = min(n_wanted, start + SLICE) if limit_s else n_wanted
-        scores.extend(reranker.score(query, passages(ranking[start:stop])))
+        some = passages(ranking[start:stop])
+        scores.extend(reranker.score(query, some, query_vectors=query_vectors))
     head, tail = ranking[: len(scores)], ranking[len(scores) :]
     ordered = _mixed(head, scores, config)
     below = [
@@ -71,15 +77,62 @@ def rerank(
     return Reranked(ordered + below, len(scores), n_wanted)
 
 
+@dataclass(slots=True)
+class Contrast:
+    """A reranker with a negative text: its score for the query less a share of that for the text.
+
+    Args:
+        reranker: scores both.
+        negative: what is not looked for.
+        weight: of its score.
+        negative_vectors: (k, D) of it, where the dense leg has made them.
+    """
+
+    reranker: Reranker
+    negative: str
+    weight: float
+    negative_vectors: Compressed | None = None
+    needs_vectors: bool = field(init=False)
+    is_listwise: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.needs_vectors = self.reranker.needs_vectors
+        self.is_listwise = self.reranker.is_listwise
+
+    def score(
+        self,
+        query: str,
+        passages: Sequence[Passage],
+        *,
+        query_vectors: Compressed | None = None,
+    ) -> list[float]:
+        """One score a passage."""
+        wanted = self.reranker.score(query, passages, query_vectors=query_vectors)
+        unwanted = self.reranker.score(self.negative, passages, query_vectors=self.negative_vectors)
+        return [own - self.weight * other for own, other in zip(wanted, unwanted, strict=True)]
+
+
+def mix(first: Scores, again: Scores, *, weight: float) -> dict[str, float]:
+    """Scores of the same candidates by both stages, each min-max normalised, in one.
+
+    Args:
+        first: candidate -> score of the first stage.
+        again: candidate -> score of the reranker, for the same ones.
+        weight: of the reranker, 0 to 1.
+
+    >>> mix({"a": 3.0, "b": 1.0}, {"a": -9.0, "b": -5.0}, weight=0.25)
+    {'a': 0.75, 'b': 0.25}
+    """
+    before, after = min_max(first), min_max(again)
+    return {key: (1 - weight) * before[key] + weight * after[key] for key in again}
+
+
 def _mixed(
     head: Sequence[Candidate], scores: Sequence[float], config: SearchConfig
 ) -> list[Candidate]:
     """Candidates in their new order; each keeps its first rank, and the reranker as a leg."""
     own = {found.key: score for found, score in zip(head, scores, strict=True)}
-    first = min_max({found.key: found.score for found in head})
-    again = min_max(own)
-    weight = config.rerank_weight
-    mixed = {key: (1 - weight) * first[key] + weight * again[key] for key in own}
+    mixed = mix({found.key: found.score for found in head}, own, weight=config.rerank_weight)
     places = ranks(own)
     by_key = {
         found.key: replace(
@@ -114,6 +167,11 @@ class Rerankers:
             if kind.needs_vectors:
                 _check_vectors(name, opened)
             self._made[config.rerank] = kind(opened[0].encoder, argument)
+            if self._made[config.rerank].is_listwise and config.rerank_budget_ms:
+                raise ConfigError(
+                    f"{name} orders all candidates at once, so a time budget cannot cut it short.",
+                    "leave --rerank-budget-ms out, and give --llm-timeout-s",
+                )
         return self._made[config.rerank]
 
 

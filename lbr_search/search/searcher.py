@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lbr_search.config import MODES, SearchConfig, check
 from lbr_search.encoder.load import load_encoder
-from lbr_search.errors import ConfigError, FilterError, IndexFormatError
+from lbr_search.errors import ConfigError, IndexFormatError
 from lbr_search.protocols import Encoder
 from lbr_search.search.explain import Explanation, explain
-from lbr_search.search.legs import BestChunk, Depth, rank_leg
+from lbr_search.search.hits import fold, hits_of
+from lbr_search.search.like import find_model, nearest
 from lbr_search.search.ontology import Ontology
-from lbr_search.search.ranking import Candidate, fuse, merge
-from lbr_search.search.reranking import Rerankers, read_passages, rerank
-from lbr_search.search.sources import EncoderPool, Source, open_source, unique_names
-from lbr_search.types import Embeddings, Expansion, Hit
+from lbr_search.search.pipeline import Pipeline, Request
+from lbr_search.search.ranking import Candidate
+from lbr_search.search.routing import AUTO, check_routable, choose_sources
+from lbr_search.search.settings import Given, shared_config
+from lbr_search.search.sources import (
+    EncoderPool,
+    Source,
+    allowed_rows,
+    open_source,
+    unique_names,
+)
+from lbr_search.types import Expansion, Hit
 
-QUERY_BATCH = 256  # queries searched at a time: bounds the (B, k) arrays of rows and scores
+DEEPER = 4
+"""So many times the wanted hits are ranked where near-identical ones are folded."""
 
 
 class Searcher:
@@ -39,12 +46,11 @@ class Searcher:
         ontology: Ontology | None = None,
     ) -> None:
         self.config = config
-        self._ontology = ontology
         self.warnings: list[str] = []
         """What the answers lack, e.g. a leg that could not be searched; each said once."""
         self._sources = {source.name: source for source in sources}
-        self._pool = pool
-        self._rerankers = Rerankers()
+        self._encoders = pool
+        self._pipeline = Pipeline(self._sources, pool, config, ontology, self._warn)
 
     @classmethod
     def open(
@@ -52,7 +58,7 @@ class Searcher:
         paths: str | Path | Sequence[str | Path],
         *,
         encoder: Encoder | str | None = None,
-        config: SearchConfig | None = None,
+        config: Given | None = None,
         ontology: Ontology | None = None,
     ) -> Searcher:
         """Open index folders.
@@ -61,7 +67,9 @@ class Searcher:
             paths: one index folder or several.
             encoder: an encoder or its spec; None = the one that each index names, loaded only
                 where the mode needs it and shared between indexes.
-            config: mode, fusion and depth.
+            config: a `SearchConfig` is used as it is; of a mapping, only the settings that it
+                names. The others, with None all, are those of each index's `search.toml`, else
+                the defaults.
             ontology: synonyms to add to the lexical leg's queries.
 
         Raises:
@@ -69,23 +77,33 @@ class Searcher:
             SealError: an index was built by another encoder.
             EncoderError, MissingExtraError: a given encoder cannot be loaded, or the index's own
                 cannot and the mode is dense.
+            ConfigError: a setting is unknown or out of range, a `search.toml` is damaged, no index
+                is of the domain, or domains are to be found by vectors that cannot be compared.
         """
         folders = [Path(paths)] if isinstance(paths, str | Path) else [Path(p) for p in paths]
         if not folders:
             raise IndexFormatError("no index was given.", "lbr-search ingest")
-        config = config or SearchConfig()
-        given = load_encoder(encoder) if isinstance(encoder, str) else encoder
-        pool = EncoderPool()
-        if given is not None:
-            pool.add(given)
+        given: Given = {} if config is None else config
+        own = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        encoders = EncoderPool()
+        if own is not None:
+            encoders.add(own)
         sources = [
-            open_source(folder, name=name, encoder=given)
+            open_source(folder, name=name, encoder=own, given=given)
             for folder, name in zip(folders, unique_names(folders), strict=True)
         ]
-        searcher = cls(sources, pool=pool, config=config, ontology=ontology)
-        searcher._prepare(config.mode)
-        if config.rerank:
-            searcher._rerankers.of(searcher._sources.values(), config)  # what is wrong shows here
+        wanted = given.domain if isinstance(given, SearchConfig) else given.get("domain", "")
+        sources = choose_sources(sources, str(wanted))
+        shared = shared_config([source.settings for source in sources], given)
+        searcher = cls(sources, pool=encoders, config=shared, ontology=ontology)
+        for source in sources:
+            if source.settings.problem:
+                searcher._warn(f"{source.name}: {source.settings.problem}")
+        searcher._prepare(shared.mode)
+        if shared.domain == AUTO:
+            check_routable(sources, mode=shared.mode)
+        if shared.rerank:
+            searcher._pipeline.reranker()  # what is wrong shows here
         return searcher
 
     @property
@@ -94,7 +112,13 @@ class Searcher:
         return sum(source.opened.n_documents for source in self._sources.values())
 
     def search(
-        self, query: str, *, k: int = 10, mode: str | None = None, filter: str | None = None
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        mode: str | None = None,
+        filter: str | None = None,
+        without: str = "",
     ) -> list[Hit]:
         """The best `k` documents for one query, best first.
 
@@ -104,6 +128,9 @@ class Searcher:
             mode: hybrid, dense or lexical; None = the configured one.
             filter: an SQL condition on metadata columns, e.g. ``year > 2015``; applied before
                 both legs, so `k` hits come back where that many pass.
+            without: what is not looked for: `config.without_weight` of each leg's (and the
+                reranker's) score for this text comes off the score for the query. Words that the
+                query holds too do not count against a document.
 
         Raises:
             ConfigError: the query is blank, or `k` or `mode` is out of range.
@@ -111,7 +138,7 @@ class Searcher:
         """
         if not query.strip():
             raise ConfigError("the query is empty.", 'lbr-search query "what you look for"')
-        return self.search_many([query], k=k, mode=mode, filter=filter)[0]
+        return self.search_many([query], k=k, mode=mode, filter=filter, without=without)[0]
 
     def search_many(
         self,
@@ -120,10 +147,25 @@ class Searcher:
         k: int = 10,
         mode: str | None = None,
         filter: str | None = None,
+        without: str = "",
     ) -> list[list[Hit]]:
         """`search` for many queries at once; one list of hits a query, in the order given."""
-        rankings = self._rank(queries, k=k, mode=mode, filter=filter)
-        return [self._hits(ranking) for ranking in rankings]
+        if not self.config.is_deduped:
+            rankings = self._rank(queries, k=k, mode=mode, filter=filter, without=without)
+            return hits_of(rankings, self._sources)
+        answers: dict[int, list[Hit]] = {}
+        deeper = k
+        while len(answers) < len(queries):  # again, deeper, for those that folding left with few
+            left = [number for number in range(len(queries)) if number not in answers]
+            deeper *= DEEPER
+            asked = [queries[number] for number in left]
+            rankings = self._rank(asked, k=deeper, mode=mode, filter=filter, without=without)
+            found = hits_of(rankings, self._sources)
+            for number, ranked in zip(left, found, strict=True):
+                hits = fold(ranked)
+                if len(hits) >= k or len(ranked) < deeper:
+                    answers[number] = hits[:k]
+        return [answers[number] for number in range(len(queries))]
 
     def rank_documents(
         self,
@@ -133,9 +175,38 @@ class Searcher:
         mode: str | None = None,
         filter: str | None = None,
     ) -> list[list[tuple[str, float]]]:
-        """Document ids and scores alone, best first: no text is fetched."""
+        """Document ids and scores alone, best first: no text is fetched unless to fold hits."""
+        if self.config.is_deduped:
+            answers = self.search_many(queries, k=k, mode=mode, filter=filter)
+            return [[(hit.doc_id, hit.score) for hit in hits] for hits in answers]
         rankings = self._rank(queries, k=k, mode=mode, filter=filter)
         return [[(found.doc_id, found.score) for found in ranking] for ranking in rankings]
+
+    def like(self, doc_id: str, *, k: int = 10, filter: str | None = None) -> list[Hit]:
+        """The `k` documents nearest to one of the indexes, itself left out, best first.
+
+        The query is the mean of the stored vectors of its chunks: no text and no model is read,
+        and there is a dense leg only. Indexes of another encoder are left out, with a warning.
+
+        Raises:
+            ConfigError: no index holds the document, or several; or reranking is asked for, which
+                needs the text of a query.
+        """
+        check(k > 0, "k", k, "> 0")
+        if self.config.rerank:
+            raise ConfigError(
+                f"{self.config.rerank} compares with a query, and a document is none.",
+                "leave --rerank out with --like",
+            )
+        model = find_model(doc_id, self._sources)
+        allowed = allowed_rows(list(self._sources.values()), filter, warn=self._warn)
+        answers = []
+        for source, rows in zip(self._sources.values(), allowed, strict=True):
+            if source.opened.manifest.seal.fingerprint != model.fingerprint:
+                self._warn(f"{source.name}: left out, its vectors are of another encoder")
+                continue
+            answers.append(nearest(model, source, k=k, allowed=rows))
+        return hits_of([self._pipeline.merged(answers)[:k]], self._sources)[0]
 
     def matched_terms(self, query: str, hit: Hit) -> list[tuple[int, int]]:
         """Half-open character spans of the words of `hit.text` that match words of `query`."""
@@ -145,24 +216,25 @@ class Searcher:
             )
         return self._sources[hit.source].opened.matched_terms(query, hit.text)
 
-    def explain(self, query: str, hits: Sequence[Hit]) -> list[Explanation]:
-        """Why each of some hits of this searcher stands where it stands."""
-        added = self.expansions(query)
-        return explain(query, hits, sources=self._sources, expansions=added, pool=self._pool)
+    def explain(self, query: str, hits: Sequence[Hit], *, without: str = "") -> list[Explanation]:
+        """Why each of some hits of this searcher stands where it stands; "" is asked by `like`."""
+        mode = self.config.mode if query.strip() else "dense"
+        return explain(query, hits, pipeline=self._pipeline, mode=mode, without=without.strip())
 
     def expansions(self, query: str) -> dict[str, list[Expansion]]:
         """What the lexical leg of each source adds to `query`: abbreviations and synonyms."""
         return {
-            name: [*source.opened.expansions(query), *self._synonyms(query)]
-            for name, source in self._sources.items()
+            name: self._pipeline.expansions(source, query) for name, source in self._sources.items()
         }
 
-    def _synonyms(self, query: str) -> list[Expansion]:
-        return [] if self._ontology is None else self._ontology.expansions(query)
+    def notes(self, query: str) -> list[str]:
+        """What the lexical leg of some index could not read in a query as it was written."""
+        found = (source.opened.notes(query) for source in self._sources.values())
+        return list(dict.fromkeys(note for notes in found for note in notes))
 
     def _prepare(self, mode: str) -> None:
         for source in self._sources.values():
-            source.prepare(mode, self._pool)
+            source.prepare(mode, self._encoders)
             if mode != "lexical" and source.problem is not None:
                 self._warn(
                     f"{source.name}: lexical matches only; the encoder cannot be used: "
@@ -170,152 +242,24 @@ class Searcher:
                 )
 
     def _rank(
-        self, queries: Sequence[str], *, k: int, mode: str | None, filter: str | None
+        self,
+        queries: Sequence[str],
+        *,
+        k: int,
+        mode: str | None,
+        filter: str | None,
+        without: str = "",
     ) -> list[list[Candidate]]:
         check(k > 0, "k", k, "> 0")
         mode = mode or self.config.mode
         check(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
+        if self.config.domain == AUTO:
+            check_routable(list(self._sources.values()), mode=mode)
+            self._prepare("dense")  # without a dense leg there is nothing to route by
         self._prepare(mode)
-        allowed = self._filter(filter)
-        vectors = self._encode(queries, mode)
-        rankings: list[list[Candidate]] = []
-        for start in range(0, len(queries), QUERY_BATCH):
-            batch = slice(start, start + QUERY_BATCH)
-            per_source = [
-                self._rank_source(source, queries[batch], own[batch], k, mode, rows)
-                for source, own, rows in zip(self._sources.values(), vectors, allowed, strict=True)
-            ]
-            for query, answers in zip(queries[batch], zip(*per_source, strict=True), strict=True):
-                ranking = self._merge(answers)
-                if self.config.rerank:
-                    ranking = self._rerank(query, ranking)
-                rankings.append(ranking[:k])
-        return rankings
-
-    def _rerank(self, query: str, ranking: list[Candidate]) -> list[Candidate]:
-        reranker = self._rerankers.of(self._sources.values(), self.config)
-        with self._pool.use():
-            result = rerank(
-                query,
-                ranking,
-                reranker=reranker,
-                passages=lambda some: read_passages(some, self._sources, reranker),
-                config=self.config,
-            )
-        if result.n_scored < result.n_wanted:
-            self._warn(
-                f"{self.config.rerank}: the time of {self.config.rerank_budget_ms:g} ms was up "
-                f"after {result.n_scored} of {result.n_wanted} documents; the others keep their "
-                "order"
-            )
-        return result.ranking
-
-    def _merge(self, answers: Sequence[list[Candidate]]) -> list[Candidate]:
-        if len(answers) == 1:
-            return answers[0]
-        encoders = {
-            name: source.opened.manifest.seal.fingerprint for name, source in self._sources.items()
-        }
-        return merge(answers, encoders=encoders, rrf_k=self.config.rrf_k)
-
-    def _encode(self, queries: Sequence[str], mode: str) -> list[Embeddings]:
-        """Query vectors for each source, (N, D); (N, 0) where there is no dense leg."""
-        nothing: Embeddings = np.empty((len(queries), 0), dtype=np.float32)
-        made: dict[str, Embeddings] = {}
-        vectors = []
-        for source in self._sources.values():
-            encoder = source.encoder
-            if mode == "lexical" or encoder is None:
-                vectors.append(nothing)
-                continue
-            if encoder.fingerprint not in made:
-                made[encoder.fingerprint] = self._pool.encode(encoder, queries)
-            vectors.append(made[encoder.fingerprint])
-        return vectors
-
-    def _rank_source(
-        self,
-        source: Source,
-        queries: Sequence[str],
-        vectors: Embeddings,
-        k: int,
-        mode: str,
-        allowed: NDArray[np.int64] | None,
-    ) -> list[list[Candidate]]:
-        opened = source.opened
-        if self.config.rerank:
-            k = max(k, self.config.rerank_depth)
-        depth = Depth(max(self.config.depth, k), opened.n_chunks, opened.n_documents)
-        legs: dict[str, list[dict[str, BestChunk]]] = {}
-        if vectors.shape[1]:
-            legs["dense"] = rank_leg(
-                lambda which, n: opened.dense(vectors[which], k=n, allowed=allowed),
-                opened.doc_ids,
-                n_queries=len(queries),
-                depth=depth,
-            )
-        if mode != "dense":
-            synonyms = [self._synonyms(query) for query in queries]
-            legs["lexical"] = rank_leg(
-                lambda which, n: opened.lexical(
-                    [queries[q] for q in which],
-                    k=n,
-                    allowed=allowed,
-                    expansions=[synonyms[q] for q in which],
-                ),
-                opened.doc_ids,
-                n_queries=len(queries),
-                depth=depth,
-            )
-        return [
-            fuse(source.name, {name: leg[query] for name, leg in legs.items()}, self.config, k=k)
-            for query in range(len(queries))
-        ]
-
-    def _filter(self, expression: str | None) -> list[NDArray[np.int64] | None]:
-        """Rows that pass in each source; an index without the columns has none, and is named."""
-        if expression is None:
-            return [None] * len(self._sources)
-        allowed: list[NDArray[np.int64] | None] = []
-        refused: list[FilterError] = []
-        for source in self._sources.values():
-            try:
-                allowed.append(source.opened.filter(expression))
-            except FilterError as error:
-                refused.append(error)
-                allowed.append(np.empty(0, dtype=np.int64))
-                if len(refused) == len(self._sources):
-                    raise
-                self._warn(f"{source.name}: left out, the filter does not fit: {error.message}")
-        return allowed
-
-    def _hits(self, ranking: Sequence[Candidate]) -> list[Hit]:
-        stored = {}
-        for name, source in self._sources.items():
-            rows = [found.row for found in ranking if found.source == name]
-            if rows:
-                chunks = source.opened.fetch(np.asarray(rows, dtype=np.int64))
-                stored.update({(name, row): c for row, c in zip(rows, chunks, strict=True)})
-        hits = []
-        for number, found in enumerate(ranking, start=1):
-            chunk = stored[found.source, found.row]
-            hits.append(
-                Hit(
-                    rank=number,
-                    doc_id=found.doc_id,
-                    chunk_id=f"{chunk.doc_id}#{chunk.chunk_no}",
-                    score=found.score,
-                    title=chunk.title,
-                    text=chunk.text,
-                    domain=chunk.domain,
-                    source=found.source,
-                    metadata=chunk.metadata,
-                    legs=found.legs,
-                    row=found.row,
-                    first_rank=found.first_rank,
-                )
-            )
-        return hits
+        allowed = allowed_rows(list(self._sources.values()), filter, warn=self._warn)
+        request = Request(k, mode, without.strip())
+        return self._pipeline.rank(queries, request, allowed)
 
     def _warn(self, message: str) -> None:
         if message not in self.warnings:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lbr_search.encoder.load import load_encoder
-from lbr_search.errors import EncoderError, IndexFormatError, LbrError, MissingExtraError
+from lbr_search.errors import (
+    EncoderError,
+    FilterError,
+    IndexFormatError,
+    LbrError,
+    MissingExtraError,
+)
 from lbr_search.index.opened import OpenedIndex, open_index
-from lbr_search.protocols import Encoder
-from lbr_search.types import Embeddings
+from lbr_search.protocols import CompressingEncoder, Encoder
+from lbr_search.search.settings import Given, Settings, settings_of
+from lbr_search.types import Compressed, Embeddings
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +63,11 @@ class EncoderPool:
         with self._lock:
             return encoder.encode_queries(texts)
 
+    def compress(self, encoder: CompressingEncoder, texts: Sequence[str]) -> Compressed:
+        """(N, k, D) of queries; `types.pool` makes of them what `encode` gives."""
+        with self._lock:
+            return encoder.compress_queries(texts)
+
 
 @dataclass(slots=True)
 class Source:
@@ -61,6 +76,7 @@ class Source:
     name: str
     path: Path
     opened: OpenedIndex
+    settings: Settings
     encoder: Encoder | None = None
     problem: LbrError | None = None
     """Why the dense leg is missing, once that has been found out."""
@@ -96,6 +112,30 @@ class Source:
         self.encoder = encoder
 
 
+def allowed_rows(
+    sources: Sequence[Source], expression: str | None, *, warn: Callable[[str], None]
+) -> list[NDArray[np.int64] | None]:
+    """Rows of each source that pass a filter; one without its columns has none, and is named.
+
+    Raises:
+        FilterError: the filter fits no source.
+    """
+    if expression is None:
+        return [None] * len(sources)
+    allowed: list[NDArray[np.int64] | None] = []
+    refused: list[FilterError] = []
+    for source in sources:
+        try:
+            allowed.append(source.opened.filter(expression))
+        except FilterError as error:
+            refused.append(error)
+            allowed.append(np.empty(0, dtype=np.int64))
+            if len(refused) == len(sources):
+                raise
+            warn(f"{source.name}: left out, the filter does not fit: {error.message}")
+    return allowed
+
+
 def unique_names(paths: Sequence[Path]) -> list[str]:
     """What hits call each index: the folder's name, or the whole path where two share a name.
 
@@ -113,12 +153,15 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def open_source(path: Path, *, name: str, encoder: Encoder | None) -> Source:
+def open_source(path: Path, *, name: str, encoder: Encoder | None, given: Given) -> Source:
     """Open one index folder; with an encoder its seal is checked at once.
 
     Raises:
         IndexFormatError: no index there, or a damaged one.
         SealError: built by another encoder.
+        ConfigError: a setting that is given, or its `search.toml`, is wrong.
     """
     opened = open_index(path, encoder=encoder)
-    return Source(name, path, opened, encoder)
+    seal = opened.manifest.seal
+    settings = settings_of(path, fingerprint=seal.fingerprint, given=given)
+    return Source(name, path, opened, settings, encoder)

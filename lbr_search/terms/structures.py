@@ -108,6 +108,33 @@ def _number(digits: str) -> int:
     return int(digits[:9]) if digits else 1
 
 
+def seems_smiles(text: str) -> bool:
+    """Whether `text` is written in the signs of SMILES, some beyond letters, if perhaps wrongly.
+
+    It begins with an atom and holds two atoms or more: what a reader would take for a slip in
+    SMILES, not for a word or a number.
+
+    >>> seems_smiles("CC(=O"), seems_smiles("C1CC"), seems_smiles("cops"), seems_smiles("B12")
+    (True, True, False, False)
+    """
+    if not SHORTEST_SMILES <= len(text) <= LONGEST_SMILES:
+        return False
+    kinds: Counter[str] = Counter()
+    place = 0
+    while place < len(text):
+        token = SMILES_TOKEN.match(text, place)
+        if token is None:
+            return False
+        kind = str(token.lastgroup)
+        if not place and kind not in ("atom", "aromatic", "bracket"):
+            return False
+        kinds[kind] += 1
+        place = token.end()
+    n_atoms = kinds["atom"] + kinds["aromatic"] + kinds["bracket"]
+    n_signs = sum(kinds.values()) - kinds["atom"] - kinds["aromatic"]
+    return n_atoms > 1 and n_signs > 0
+
+
 def is_smiles(text: str) -> bool:
     """Whether `text` reads as SMILES: atoms, bonds, paired rings and brackets, some carbon.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,11 +10,10 @@ from torch import Tensor
 
 from lbr_search.encoder.batching import TokenBatch
 from lbr_search.encoder.load import load_encoder
-from lbr_search.encoder.peer import SentenceTransformerEncoder, quiet_loading
-from lbr_search.errors import EncoderError, MissingExtraError
+from lbr_search.encoder.peer import SentenceTransformerEncoder
+from lbr_search.rerank.cross_encoder import load_cross_encoder
 
 if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder
     from tokenizers import Tokenizer
 
 
@@ -101,42 +99,6 @@ class Judges:
             )
             judged.append(torch.from_numpy(logits).float().view(len(asked), size))
         return tuple(judged)
-
-
-def load_cross_encoder(folder: str) -> CrossEncoder:
-    """Open a cross-encoder of sentence-transformers; nothing is downloaded.
-
-    Raises:
-        EncoderError: the folder does not load, or gives several scores a pair.
-        MissingExtraError: the library is absent.
-    """
-    try:
-        from sentence_transformers import CrossEncoder
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"a cross-encoder needs the package {error.name!r}, which is not installed.",
-            'pip install "lbr-search[peers]"',
-        ) from error
-    if not (Path(folder) / "config.json").is_file():
-        raise EncoderError(
-            f"{folder} is not a cross-encoder folder: it has no config.json.",
-            "give [distill] cross_encoders folders that CrossEncoder.save_pretrained wrote",
-        )
-    failures = (OSError, ValueError, KeyError, RuntimeError)
-    try:
-        with quiet_loading():
-            model = CrossEncoder(folder, local_files_only=True)
-    except failures as error:
-        raise EncoderError(
-            f"{folder} does not load as a cross-encoder: {error}",
-            "check the folder with CrossEncoder(FOLDER), or copy it again",
-        ) from error
-    if model.num_labels != 1:
-        raise EncoderError(
-            f"the cross-encoder {folder} gives {model.num_labels} scores a pair, not one.",
-            "give one that was trained to rank (num_labels = 1)",
-        )
-    return model
 
 
 def _read(tokenizer: Tokenizer, batch: TokenBatch, n_prompt: int) -> list[str]:
