@@ -132,6 +132,18 @@ def test_settings_say_what_the_numbers_depend_on(write_suite: Writer, home: Path
     }
 
 
+def test_every_arm_against_one(write_suite: Writer, home: Path) -> None:
+    """--against compares all other arms with it, over all suites as one family."""
+    suites, encoders = [write_suite("one"), write_suite("two")], [HashEncoder(), PeerEncoder()]
+    found = run_bench(suites, encoders=encoders, home=home, against="dense").suites
+    others = ["lexical", "hybrid", "st:tiny:dense", "st:tiny:hybrid"]
+    for suite in found.values():
+        assert list(suite.comparisons) == [(other, "dense") for other in others]
+        assert {c.n_compared for c in suite.comparisons.values()} == {8}
+    with pytest.raises(ConfigError, match="no arm is called 'sparse'"):
+        run_bench(suites, encoders=encoders, home=home, against="sparse")
+
+
 def test_a_second_call_reuses_the_index(write_suite: Writer, home: Path) -> None:
     """The same suite and encoder are not encoded again; --fresh and another encoder are."""
     suite = write_suite()

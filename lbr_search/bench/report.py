@@ -36,7 +36,8 @@ COMPARISON_HEADINGS = (
     "arms",
     "nDCG@10",
     "95 %",
-    "p",
+    "p (Holm)",
+    "effect",
     "won/tied/lost",
     "smallest shown",
     "verdict",
@@ -60,7 +61,7 @@ def screen_report(result: BenchResult) -> RenderableType:
         table = _rich_table("Differences in nDCG@10", COMPARISON_HEADINGS)
         for row in compared:
             table.add_row(*map(escape, row))
-        parts += [table, Text(_note(), style="dim")]
+        parts += [table, Text(comparison_note(result), style="dim")]
     parts += [Text(f"warning: {warning}", style="yellow") for warning in result.warnings]
     return Group(*parts)
 
@@ -90,7 +91,7 @@ def markdown_report(result: BenchResult) -> str:
     parts = [markdown_table(HEADINGS, rows)]
     compared = [list(row) for row in _comparison_rows(result)]
     if compared:
-        parts += [markdown_table(COMPARISON_HEADINGS, compared), _note()]
+        parts += [markdown_table(COMPARISON_HEADINGS, compared), comparison_note(result)]
     parts.append(_provenance(result))
     if result.warnings:
         parts.append("\n".join(f"- {warning}" for warning in result.warnings))
@@ -117,13 +118,6 @@ def replace_block(path: Path, content: str, *, name: str = "bench") -> None:
     unfinished.replace(path)
 
 
-def verdict(comparison: Comparison) -> str:
-    """What may be said of a difference."""
-    if not comparison.is_shown:
-        return "not shown"
-    return "better" if comparison.difference > 0 else "worse"
-
-
 def _arm_rows(suite: SuiteResult) -> Iterator[list[str]]:
     for name, arm in suite.arms.items():
         means = arm.evaluation.means
@@ -139,20 +133,24 @@ def _arm_rows(suite: SuiteResult) -> Iterator[list[str]]:
         ]
 
 
+def comparison_cells(found: Comparison) -> list[str]:
+    """A comparison as the tables print it, from the difference to the verdict."""
+    low, high = (signed(value) for value in found.interval)
+    return [
+        signed(found.difference),
+        f"{low} to {high}",
+        "< .001" if found.p_holm < 0.001 else f"{found.p_holm:.3f}",
+        "" if found.effect_size is None else signed(found.effect_size, digits=2),
+        f"{found.wins}/{found.ties}/{found.losses}",
+        "none" if found.smallest_shown is None else f"{found.smallest_shown:.3f}",
+        found.verdict,
+    ]
+
+
 def _comparison_rows(result: BenchResult) -> Iterator[list[str]]:
     for suite in result.suites.values():
         for (system, baseline), found in suite.comparisons.items():
-            low, high = (signed(value) for value in found.interval)
-            yield [
-                suite.name,
-                f"{system} - {baseline}",
-                signed(found.difference),
-                f"{low} to {high}",
-                "< .001" if found.p_value < 0.001 else f"{found.p_value:.3f}",
-                f"{found.wins}/{found.ties}/{found.losses}",
-                f"{found.smallest_shown:.3f}",
-                verdict(found),
-            ]
+            yield [suite.name, f"{system} - {baseline}", *comparison_cells(found)]
 
 
 def _best(suite: SuiteResult) -> str:
@@ -171,20 +169,25 @@ def _figures(measured: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{name}", f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
-def signed(difference: float) -> str:
+def signed(difference: float, *, digits: int = 3) -> str:
     """A difference with its sign; what rounds to nothing has none.
 
     >>> signed(0.0123), signed(-0.00001)
     ('+0.012', '0.000')
     """
-    shown = f"{difference:+.3f}"
+    shown = f"{difference:+.{digits}f}"
     return shown[1:] if float(shown) == 0 else shown
 
 
-def _note() -> str:
+def comparison_note(result: BenchResult) -> str:
+    """What the columns of the differences mean."""
+    n_compared = sum(len(suite.comparisons) for suite in result.suites.values())
     return (
-        f"p: paired randomisation test over queries; not shown = p >= {ALPHA:.2f}. "
-        "Smallest shown: the difference that this suite shows in 80 % of cases."
+        "p: paired randomisation test over queries, corrected (Holm) for "
+        f"{n_compared} comparisons; not shown = p >= {ALPHA:.2f}, which is not to say that there "
+        "is no difference. 95 %: paired bootstrap of each difference alone. Effect: mean / standard deviation of the "
+        "differences. Smallest shown: the difference that the suite shows in 80 % of cases as one "
+        "of so many comparisons; none = it has too few queries to show any."
     )
 
 
@@ -211,7 +214,10 @@ def _rich_table(title: str, headings: tuple[str, ...]) -> Table:
     for number, heading in enumerate(headings):
         is_text = number < _N_LEFT or heading == "verdict"
         table.add_column(
-            heading, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text
+            heading if is_text else heading.replace(" ", "\n").replace("/tied/", "/\ntied/"),
+            justify="left" if is_text else "right",
+            overflow="fold",
+            no_wrap=not is_text,
         )
     return table
 

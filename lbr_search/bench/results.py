@@ -185,12 +185,16 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     return {
         "ndcg@10_difference": comparison.difference,
         "p_value": comparison.p_value,
+        "p_holm": comparison.p_holm,
+        "n_compared": comparison.n_compared,
         "interval_95": list(comparison.interval),
+        "effect_size": comparison.effect_size,
         "smallest_shown_at_80_percent_power": comparison.smallest_shown,
         "wins": comparison.wins,
         "ties": comparison.ties,
         "losses": comparison.losses,
         "shown": comparison.is_shown,
+        "verdict": comparison.verdict,
     }
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from lbr_search.bench.cache import ingest_suite
+from lbr_search.bench.comparisons import compare_suites
 from lbr_search.bench.environment import describe_environment
 from lbr_search.bench.metrics import DEPTH, METRICS, evaluate
+from lbr_search.bench.resampling import RESAMPLES
 from lbr_search.bench.results import (
     MODES,
     PEER_PREFIX,
@@ -24,7 +26,6 @@ from lbr_search.bench.results import (
     make_folder,
     write_json,
 )
-from lbr_search.bench.significance import RESAMPLES, compare
 from lbr_search.bench.suites import open_suites
 from lbr_search.bench.trec_io import write_run
 from lbr_search.config import ChunkConfig, IndexConfig, SearchConfig, check, to_mapping
@@ -80,6 +81,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     index: IndexConfig = EXACT_SEARCH,
     search: SearchConfig | None = None,
     rerankers: Sequence[str] = (),
+    against: str | None = None,
     fresh: bool = False,
     progress: Callable[[BenchProgress], None] | None = None,
 ) -> BenchResult:
@@ -103,11 +105,13 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         search: fusion and depth.
         rerankers: specs; each gives the hybrid arm of every LBR encoder once more, reranked, as
             ``hybrid+<reranker>``.
+        against: the arm that every other one is compared with; None = hybrid with lexical, reranked
+            with not, and the default encoder with each peer.
         fresh: build all indexes anew.
         progress: told of every step.
 
     Raises:
-        ConfigError: an unknown mode, no encoder, or an output that cannot be written.
+        ConfigError: an unknown mode or arm, no encoder, or an output that cannot be written.
         CorpusError: no suite, or one without judged queries.
         EncoderError, MissingExtraError: an encoder cannot be loaded; no arm is left out.
     """
@@ -133,6 +137,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         suites={suite.name: _run_suite(suite, plan) for suite in loaded},
         settings=_settings(plan, split),
     )
+    compare_suites(result.suites, against=against)
     if json_path is not None:
         write_json(result.to_json(), Path(json_path))
     return result
@@ -169,7 +174,6 @@ def _run_suite(suite: Suite, plan: _Plan) -> SuiteResult:
             arm = arm_name(encoder.name, "hybrid", is_default=encoder is default) + f"+{reranker}"
             plan.progress(BenchProgress(suite.name, f"search {arm}"))
             result.arms[arm] = _measure(suite, searcher, ingest, "hybrid", arm=arm, plan=plan)
-    _compare(result)
     return result
 
 
@@ -231,25 +235,6 @@ def _latency(searcher: Searcher, texts: Sequence[str], mode: str) -> Latency:
     return Latency(float(p50), float(p95), len(chosen))
 
 
-def _compare(result: SuiteResult) -> None:
-    """Hybrid against lexical, reranked against not, and the default encoder against each peer."""
-    pairs = []
-    for arm in result.arms:
-        first_stage, is_reranked, _ = arm.partition("+")
-        if is_reranked:
-            pairs.append((arm, first_stage))
-            continue
-        encoder, _, mode = arm.rpartition(":")
-        if mode == "hybrid":
-            pairs.append((arm, "lexical"))
-        if encoder:
-            pairs.append((mode, arm))
-    values = {name: arm.evaluation.per_query["ndcg@10"] for name, arm in result.arms.items()}
-    for system, baseline in pairs:
-        if system in values and baseline in values:
-            result.comparisons[system, baseline] = compare(values[system], values[baseline])
-
-
 def _cut_warnings(ingest: SuiteIngest) -> list[str]:
     if not ingest.n_truncated:
         return []
@@ -308,6 +293,8 @@ def _settings(plan: _Plan, split: str) -> dict[str, object]:
         },
         "significance": {
             "test": "paired randomisation, two-sided",
+            "correction": "Holm, over all suites and arms of the call",
+            "interval": "paired bootstrap, percentiles, 95 %",
             "resamples": RESAMPLES,
             "seed": 0,
         },

@@ -49,6 +49,14 @@ def bench(
             + ":FOLDER; repeat for several."
         ),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Arm that every other one is compared with. Default: hybrid with lexical, reranked"
+            " with not, ours with each peer.",
+            show_default=False,
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File to write all numbers to.")
     ] = None,
@@ -103,6 +111,7 @@ def bench(
             json_path=json_file,
             runs_dir=runs,
             rerankers=rerank or [],
+            against=against,
             chunk=ChunkConfig(chunk_tokens, overlap=chunk_tokens // 8),
             fresh=fresh,
             progress=line.update,
