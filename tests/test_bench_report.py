@@ -12,7 +12,7 @@ from rich.console import Console
 from lbr_search.bench.comparisons import compare_suites
 from lbr_search.bench.metrics import METRICS, Evaluation
 from lbr_search.bench.report import markdown_report, replace_block, screen_report
-from lbr_search.bench.results import ArmResult, BenchResult, Latency, SuiteResult
+from lbr_search.bench.results import ArmResult, BenchResult, Cost, Latency, SuiteResult
 from lbr_search.errors import ConfigError
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
@@ -20,10 +20,10 @@ GOLDEN = Path(__file__).parent / "golden" / "report.md"
 
 def arm(values: list[float], recall: float) -> ArmResult:
     per_query = {f"q{number:02d}": value for number, value in enumerate(values)}
-    means = {"recall@10": recall, "recall@100": recall, "rr@10": recall}
-    means = {"ndcg@10": sum(values) / len(values), **means}
+    means = dict.fromkeys(METRICS, recall) | {"ndcg@10": sum(values) / len(values)}
     evaluation = Evaluation(means, {name: per_query for name in METRICS}, 0, 0)
-    return ArmResult(evaluation, 1.25, Latency(2.5, 7.125, len(values)), 12.345)
+    cost = Cost(1.25, Latency(2.5, 7.125, 9.75, len(values)), 12.345, 150.0, 411_500.0, 812.3)
+    return ArmResult(evaluation, cost)
 
 
 def suite(name: str, hybrid: list[float], lexical: list[float]) -> SuiteResult:

@@ -18,18 +18,28 @@ from lbr_search.errors import ConfigError
 if TYPE_CHECKING:
     from lbr_search.bench.speed import SpeedResult
 
-HEADINGS = (
+QUALITY_HEADINGS = {
+    "ndcg@10": "nDCG@10",
+    "recall@10": "R@10",
+    "recall@100": "R@100",
+    "recall@1000": "R@1000",
+    "rr@10": "RR@10",
+    "ap": "AP",
+    "p@10": "P@10",
+    "success@10": "S@10",
+    "judged@10": "judged",
+}
+"""Metric -> heading; another metric is headed by its own name."""
+COST_HEADINGS = (
     "suite",
     "arm",
-    "nDCG@10",
-    "R@10",
-    "R@100",
-    "RR@10",
-    "queries",
-    "seconds",
+    "documents/s",
+    "queries/s",
     "p50 ms",
     "p95 ms",
-    "index MB",
+    "p99 ms",
+    "index B/doc",
+    "peak MB",
 )
 COMPARISON_HEADINGS = (
     "suite",
@@ -42,6 +52,11 @@ COMPARISON_HEADINGS = (
     "smallest shown",
     "verdict",
 )
+COST_NOTE = (
+    "documents/s: of the build of the index, encoding included, when it was built; queries/s: all "
+    "queries in one call; ms: from a query's text to its hits, one at a time; peak MB: of the "
+    "whole process, models and mapped indexes included."
+)
 _N_LEFT = 2
 """Columns of text; the others are numbers and stand to the right."""
 
@@ -49,16 +64,20 @@ _N_LEFT = 2
 def screen_report(result: BenchResult) -> RenderableType:
     """Tables of all arms and of the differences between them, then what to know."""
     parts: list[RenderableType] = []
-    arms = _rich_table("Results", HEADINGS)
+    quality = rich_table("Quality", quality_headings(result))
+    cost = rich_table("Cost", COST_HEADINGS)
     for suite in result.suites.values():
-        best = _best(suite)
-        for row in _arm_rows(suite):
-            arms.add_row(*map(escape, row), style="bold" if row[2] == best else None)
-        arms.add_section()
-    parts.append(arms)
+        best = best_value(suite)
+        for row in quality_rows(suite):
+            quality.add_row(*map(escape, row), style="bold" if row[2] == best else None)
+        for row in cost_rows(suite):
+            cost.add_row(*map(escape, row))
+        quality.add_section()
+        cost.add_section()
+    parts += [quality, cost, Text(COST_NOTE, style="dim")]
     compared = list(_comparison_rows(result))
     if compared:
-        table = _rich_table("Differences in nDCG@10", COMPARISON_HEADINGS)
+        table = rich_table("Differences in nDCG@10", COMPARISON_HEADINGS)
         for row in compared:
             table.add_row(*map(escape, row))
         parts += [table, Text(comparison_note(result), style="dim")]
@@ -83,12 +102,14 @@ def markdown_report(result: BenchResult) -> str:
     """The same tables as Markdown, with what the numbers depend on below."""
     rows = []
     for suite in result.suites.values():
-        best = _best(suite)
+        best = best_value(suite)
         rows += [
             [row[0], row[1], f"**{row[2]}**" if row[2] == best else row[2], *row[3:]]
-            for row in _arm_rows(suite)
+            for row in quality_rows(suite)
         ]
-    parts = [markdown_table(HEADINGS, rows)]
+    costs = [row for suite in result.suites.values() for row in cost_rows(suite)]
+    parts = [markdown_table(quality_headings(result), rows)]
+    parts += [markdown_table(COST_HEADINGS, costs), COST_NOTE]
     compared = [list(row) for row in _comparison_rows(result)]
     if compared:
         parts += [markdown_table(COMPARISON_HEADINGS, compared), comparison_note(result)]
@@ -118,18 +139,36 @@ def replace_block(path: Path, content: str, *, name: str = "bench") -> None:
     unfinished.replace(path)
 
 
-def _arm_rows(suite: SuiteResult) -> Iterator[list[str]]:
+def quality_headings(result: BenchResult) -> tuple[str, ...]:
+    """Suite, arm, every metric that was measured, and how many queries."""
+    arms = [arm for suite in result.suites.values() for arm in suite.arms.values()]
+    metrics = dict.fromkeys(name for arm in arms for name in arm.evaluation.means)
+    return ("suite", "arm", *(QUALITY_HEADINGS.get(m, m) for m in metrics), "queries")
+
+
+def quality_rows(suite: SuiteResult) -> Iterator[list[str]]:
+    """A row an arm, as `quality_headings`."""
     for name, arm in suite.arms.items():
-        means = arm.evaluation.means
+        means = [f"{mean:.3f}" for mean in arm.evaluation.means.values()]
+        yield [suite.name, name, *means, str(arm.evaluation.n_queries)]
+
+
+def cost_rows(suite: SuiteResult) -> Iterator[list[str]]:
+    """A row an arm, as `COST_HEADINGS`; an imported arm has none."""
+    for name, arm in suite.arms.items():
+        if arm.cost is None:
+            continue
+        cost, latency = arm.cost, arm.cost.latency
         yield [
             suite.name,
             name,
-            *(f"{means[metric]:.3f}" for metric in ("ndcg@10", "recall@10", "recall@100", "rr@10")),
-            str(arm.evaluation.n_queries),
-            f"{arm.seconds:.1f}",
-            f"{arm.latency.p50:.1f}",
-            f"{arm.latency.p95:.1f}",
-            f"{arm.index_mb:.1f}",
+            f"{cost.documents_per_s:,.0f}",
+            f"{arm.evaluation.n_queries / cost.seconds:,.0f}",
+            f"{latency.p50:.1f}",
+            f"{latency.p95:.1f}",
+            f"{latency.p99:.1f}",
+            f"{cost.bytes_per_document:,.0f}",
+            "" if cost.peak_rss_mb is None else f"{cost.peak_rss_mb:,.0f}",
         ]
 
 
@@ -153,7 +192,7 @@ def _comparison_rows(result: BenchResult) -> Iterator[list[str]]:
             yield [suite.name, f"{system} - {baseline}", *comparison_cells(found)]
 
 
-def _best(suite: SuiteResult) -> str:
+def best_value(suite: SuiteResult) -> str:
     """The highest nDCG@10 as it is printed, so that arms that look equal are both marked."""
     return max(
         (f"{arm.evaluation.means['ndcg@10']:.3f}" for arm in suite.arms.values()), default=""
@@ -183,11 +222,11 @@ def comparison_note(result: BenchResult) -> str:
     """What the columns of the differences mean."""
     n_compared = sum(len(suite.comparisons) for suite in result.suites.values())
     return (
-        "p: paired randomisation test over queries, corrected (Holm) for "
-        f"{n_compared} comparisons; not shown = p >= {ALPHA:.2f}, which is not to say that there "
-        "is no difference. 95 %: paired bootstrap of each difference alone. Effect: mean / standard deviation of the "
-        "differences. Smallest shown: the difference that the suite shows in 80 % of cases as one "
-        "of so many comparisons; none = it has too few queries to show any."
+        f"p: paired randomisation test over queries, corrected (Holm) for {n_compared} "
+        f"comparisons; not shown = p >= {ALPHA:.2f}, which is not to say that there is no "
+        "difference. 95 %: paired bootstrap of each difference alone. Effect: mean / standard "
+        "deviation of the differences. Smallest shown: the difference that the suite shows in "
+        "80 % of cases as one of so many comparisons; none = it has too few queries to show any."
     )
 
 
@@ -209,7 +248,8 @@ def _provenance(result: BenchResult) -> str:
     )
 
 
-def _rich_table(title: str, headings: tuple[str, ...]) -> Table:
+def rich_table(title: str, headings: tuple[str, ...]) -> Table:
+    """An empty table for the screen; its numbers stand to the right and are not broken."""
     table = Table(title=title, title_justify="left")
     for number, heading in enumerate(headings):
         is_text = number < _N_LEFT or heading == "verdict"

@@ -105,7 +105,8 @@ def _sampled(differences: Floats, resamples: int, seed: int) -> Floats:
 def _threshold(differences: Floats) -> Floats:
     """What a sum must reach to count as far as the observed one, rounding aside. (N, A) -> (A,)."""
     observed: Floats = np.abs(differences.sum(axis=0))
-    return observed - _ROUNDING * np.abs(differences).sum(axis=0)
+    slack: Floats = _ROUNDING * np.abs(differences).sum(axis=0)
+    return observed - slack
 
 
 def _blocks(n_rows: int, width: int) -> Iterator[int]:

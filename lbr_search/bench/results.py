@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from lbr_search.errors import ConfigError
 
 MODES = ("lexical", "dense", "hybrid")
 """Arms of an encoder, in the order of tables; lexical needs none and is measured once."""
+FIRST_HITS = 5
+"""Hits of each query that are kept for a reader to look at."""
 PEER_PREFIX = "st:"
 """Encoders of other people are named in full in every arm, ours by the mode alone."""
 
@@ -24,7 +26,41 @@ class Latency:
 
     p50: float
     p95: float
+    p99: float
     n_queries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an arm takes: time, disk and memory."""
+
+    seconds: float
+    """To encode and rank all queries of the suite in one call."""
+    latency: Latency
+    index_mb: float
+    """The whole index folder that the arm searched, in 10^6 bytes."""
+    documents_per_s: float
+    """Of the build of that index, when it was built."""
+    bytes_per_document: float
+    """Of that index."""
+    peak_rss_mb: float | None
+    """Of the whole process while the arm was measured, in 10^6 bytes; None = not known."""
+
+    def to_json(self, n_queries: int) -> dict[str, Any]:
+        """The part of an arm in the JSON file."""
+        return {
+            "seconds": self.seconds,
+            "latency_ms": {
+                "p50": self.latency.p50,
+                "p95": self.latency.p95,
+                "p99": self.latency.p99,
+            },
+            "index_mb": self.index_mb,
+            "queries_per_s": n_queries / self.seconds,
+            "documents_per_s": self.documents_per_s,
+            "index_bytes_per_document": self.bytes_per_document,
+            "peak_rss_mb": self.peak_rss_mb,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +68,26 @@ class ArmResult:
     """One way to search one suite."""
 
     evaluation: Evaluation
-    seconds: float
-    """To encode and rank all queries of the suite in one call."""
-    latency: Latency
-    index_mb: float
-    """The whole index folder that the arm searched, in 10^6 bytes."""
+    cost: Cost | None
+    """None = imported: its hits were found elsewhere."""
+    first_hits: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
+    """query_id -> the first `FIRST_HITS` hits with their scores, best first."""
 
     def to_json(self) -> dict[str, Any]:
-        """The arm as the JSON file holds it."""
+        """The arm as the JSON file holds it; costs of an imported arm are null."""
+        found = self.evaluation
+        cost = {"seconds": None, "latency_ms": {"p50": None, "p95": None}, "index_mb": None}
         return {
-            **{name: self.evaluation.means[name] for name in METRICS},
-            "n_queries": self.evaluation.n_queries,
-            "seconds": self.seconds,
-            "latency_ms": {"p50": self.latency.p50, "p95": self.latency.p95},
-            "index_mb": self.index_mb,
-            "per_query": dict(self.evaluation.per_query["ndcg@10"]),
+            **found.means,
+            "n_queries": found.n_queries,
+            "n_without_hits": found.n_without_hits,
+            "n_without_relevant": found.n_without_relevant,
+            "n_graded": found.n_graded,
+            **(cost if self.cost is None else self.cost.to_json(found.n_queries)),
+            "per_query": dict(found.per_query[METRICS[0]]),
+            "per_query_by_metric": {
+                name: dict(values) for name, values in found.per_query.items() if name != METRICS[0]
+            },
         }
 
 
@@ -69,6 +110,16 @@ class SuiteIngest:
     backend: str
     ann: str
     index_mb: float
+
+    @property
+    def documents_per_s(self) -> float:
+        """Of the build, encoding included."""
+        return self.n_documents / self.seconds
+
+    @property
+    def bytes_per_document(self) -> float:
+        """Of the whole index folder."""
+        return 1e6 * self.index_mb / max(1, self.n_documents)
 
     def to_json(self) -> dict[str, Any]:
         """The ingest as the settings hold it."""
@@ -198,12 +249,13 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def arm_name(encoder: str, mode: str, *, is_default: bool) -> str:
+def arm_name(encoder: str, mode: str, *, is_default: bool, reranker: str = "") -> str:
     """The name of an arm.
 
-    >>> arm_name("lbr-mini", "hybrid", is_default=True)
-    'hybrid'
+    >>> arm_name("lbr-mini", "hybrid", is_default=True, reranker="maxsim")
+    'hybrid+maxsim'
     >>> arm_name("st:e5", "dense", is_default=False)
     'st:e5:dense'
     """
-    return mode if is_default or mode == "lexical" else f"{encoder}:{mode}"
+    first_stage = mode if is_default or mode == "lexical" else f"{encoder}:{mode}"
+    return f"{first_stage}+{reranker}" if reranker else first_stage

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
+from lbr_search.bench.arms import LATENCY_HITS, LATENCY_QUERIES, measure_arm
 from lbr_search.bench.cache import ingest_suite
 from lbr_search.bench.comparisons import compare_suites
 from lbr_search.bench.environment import describe_environment
-from lbr_search.bench.metrics import DEPTH, METRICS, evaluate
+from lbr_search.bench.metrics import DEEP_DEPTH, DEPTH, METRICS, parse_metric
 from lbr_search.bench.resampling import RESAMPLES
 from lbr_search.bench.results import (
     MODES,
     PEER_PREFIX,
-    ArmResult,
     BenchResult,
-    Latency,
     SuiteIngest,
     SuiteResult,
     arm_name,
@@ -31,14 +27,12 @@ from lbr_search.bench.trec_io import write_run
 from lbr_search.config import ChunkConfig, IndexConfig, SearchConfig, check, to_mapping
 from lbr_search.corpus.suite import Suite
 from lbr_search.encoder.load import DEFAULT_ENCODER, load_encoder
-from lbr_search.errors import ConfigError, EncoderError
+from lbr_search.errors import ConfigError
 from lbr_search.index.report import BuildProgress
 from lbr_search.protocols import CompressingEncoder, Encoder
 from lbr_search.search.searcher import Searcher
 from lbr_search.types import Run
 
-LATENCY_QUERIES = 200
-LATENCY_HITS = 10
 WHOLE_DOCUMENTS = ChunkConfig(chunk_tokens=0, overlap=0)
 EXACT_SEARCH = IndexConfig(ann="flat")
 
@@ -64,6 +58,7 @@ class _Plan:
     index: IndexConfig
     search: SearchConfig
     rerankers: tuple[str, ...]
+    metrics: tuple[str, ...]
     is_fresh: bool
     progress: Callable[[BenchProgress], None]
 
@@ -81,6 +76,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     index: IndexConfig = EXACT_SEARCH,
     search: SearchConfig | None = None,
     rerankers: Sequence[str] = (),
+    metrics: Sequence[str] = (),
     against: str | None = None,
     fresh: bool = False,
     progress: Callable[[BenchProgress], None] | None = None,
@@ -105,17 +101,20 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         search: fusion and depth.
         rerankers: specs; each gives the hybrid arm of every LBR encoder once more, reranked, as
             ``hybrid+<reranker>``.
+        metrics: names as in `metrics.METRICS`; none = all of these. nDCG@10 is always measured.
         against: the arm that every other one is compared with; None = hybrid with lexical, reranked
             with not, and the default encoder with each peer.
         fresh: build all indexes anew.
         progress: told of every step.
 
     Raises:
-        ConfigError: an unknown mode or arm, no encoder, or an output that cannot be written.
+        ConfigError: an unknown mode, metric or arm, no encoder, or no place for the output.
         CorpusError: no suite, or one without judged queries.
         EncoderError, MissingExtraError: an encoder cannot be loaded; no arm is left out.
     """
     check(bool(modes) and set(modes) <= set(MODES), "modes", list(modes), f"of {', '.join(MODES)}")
+    for metric in metrics:
+        parse_metric(metric)
     opened = _open_encoders(encoders)
     plan = _Plan(
         modes=tuple(mode for mode in MODES if mode in modes),
@@ -126,6 +125,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         index=index,
         search=search or SearchConfig(),
         rerankers=tuple(rerankers),
+        metrics=tuple(dict.fromkeys((METRICS[0], *(metrics or METRICS)))),
         is_fresh=fresh,
         progress=progress or (lambda _: None),
     )
@@ -163,18 +163,30 @@ def _run_suite(suite: Suite, plan: _Plan) -> SuiteResult:
         result.warnings.extend([*warnings, *_cut_warnings(ingest)])
         result.ingests[encoder.name] = ingest
         result.n_documents = ingest.n_documents
-        searcher = Searcher.open(ingest.folder, encoder=encoder, config=plan.search)
-        for mode in modes:
-            arm = arm_name(encoder.name, mode, is_default=encoder is default)
+        # reranked arms after those whose rankings they rerank
+        stages = [(mode, "") for mode in modes]
+        stages += [("hybrid", reranker) for reranker in _rerankers(plan, encoder)]
+        deep_runs: dict[str, Run] = {}
+        for mode, reranker in stages:
+            arm = arm_name(encoder.name, mode, is_default=encoder is default, reranker=reranker)
             plan.progress(BenchProgress(suite.name, f"search {arm}"))
-            result.arms[arm] = _measure(suite, searcher, ingest, mode, arm=arm, plan=plan)
-        for reranker in _rerankers(plan, encoder):
-            config = replace(plan.search, rerank=reranker)
-            searcher = Searcher.open(ingest.folder, encoder=encoder, config=config)
-            arm = arm_name(encoder.name, "hybrid", is_default=encoder is default) + f"+{reranker}"
-            plan.progress(BenchProgress(suite.name, f"search {arm}"))
-            result.arms[arm] = _measure(suite, searcher, ingest, "hybrid", arm=arm, plan=plan)
+            config = replace(plan.search, rerank=reranker) if reranker else plan.search
+            result.arms[arm], run = measure_arm(
+                suite,
+                Searcher.open(ingest.folder, encoder=encoder, config=config),
+                mode,
+                ingest=ingest,
+                metrics=plan.metrics,
+                deep_runs=deep_runs,
+            )
+            _write_run(run, suite.name, arm, plan)
     return result
+
+
+def _write_run(run: Run, suite: str, arm: str, plan: _Plan) -> None:
+    if plan.runs_dir is not None:
+        name = f"{suite}.{arm}.trec".replace("/", "_")
+        write_run(run, plan.runs_dir / name, system="_".join(arm.split()))
 
 
 def _rerankers(plan: _Plan, encoder: Encoder) -> tuple[str, ...]:
@@ -191,48 +203,6 @@ def _index_config(plan: _Plan, encoder: Encoder) -> IndexConfig:
 def _ingest_progress(plan: _Plan, suite: str, encoder: str) -> Callable[[BuildProgress], None]:
     step = f"ingest with {encoder}"
     return lambda build: plan.progress(BenchProgress(suite, step, build))
-
-
-def _measure(
-    suite: Suite, searcher: Searcher, ingest: SuiteIngest, mode: str, *, arm: str, plan: _Plan
-) -> ArmResult:
-    """One arm: all queries in one call for the scores, then one at a time for the latency."""
-    texts = [query.text for query in suite.queries]
-    started = time.perf_counter()
-    rankings = searcher.rank_documents(texts, k=DEPTH, mode=mode)
-    seconds = time.perf_counter() - started
-    if searcher.warnings:
-        raise EncoderError(
-            f"suite {suite.name}, arm {arm}: a leg could not be searched, so the arm would not be "
-            "what its name says: " + "; ".join(searcher.warnings),
-            "make the encoder of this index available, or leave the arm out with --mode",
-        )
-    run: Run = {
-        query.query_id: dict(ranking)
-        for query, ranking in zip(suite.queries, rankings, strict=True)
-    }
-    if plan.runs_dir is not None:
-        name = f"{suite.name}.{arm}.trec".replace("/", "_")
-        write_run(run, plan.runs_dir / name, system="_".join(arm.split()))
-    return ArmResult(
-        evaluation=evaluate(run, suite.qrels),
-        seconds=seconds,
-        latency=_latency(searcher, texts, mode),
-        index_mb=ingest.index_mb,
-    )
-
-
-def _latency(searcher: Searcher, texts: Sequence[str], mode: str) -> Latency:
-    """Query text to hits with their texts; evenly spaced queries, after one that warms up."""
-    chosen = texts[:: max(1, -(-len(texts) // LATENCY_QUERIES))]
-    searcher.search(chosen[0], k=LATENCY_HITS, mode=mode)
-    milliseconds = []
-    for text in chosen:
-        started = time.perf_counter()
-        searcher.search(text, k=LATENCY_HITS, mode=mode)
-        milliseconds.append(1e3 * (time.perf_counter() - started))
-    p50, p95 = np.percentile(milliseconds, [50, 95])
-    return Latency(float(p50), float(p95), len(chosen))
 
 
 def _cut_warnings(ingest: SuiteIngest) -> list[str]:
@@ -283,7 +253,12 @@ def _settings(plan: _Plan, split: str) -> dict[str, object]:
         "chunk": to_mapping(plan.chunk),
         "index": to_mapping(plan.index),
         "search": to_mapping(plan.search),
-        "metrics": {"names": list(METRICS), "depth": DEPTH, "library": "ir-measures"},
+        "metrics": {
+            "names": list(plan.metrics),
+            "depth": DEPTH,
+            "deep_depth": DEEP_DEPTH,
+            "library": "ir-measures",
+        },
         "latency": {
             "queries": LATENCY_QUERIES,
             "k": LATENCY_HITS,

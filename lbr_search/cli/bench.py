@@ -49,6 +49,14 @@ def bench(
             + ":FOLDER; repeat for several."
         ),
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Besides nDCG@10 measure only these, e.g. p@5, success@1, recall@1000, judged@10,"
+            " ap; repeat for several. Default: nine measures.",
+            show_default=False,
+        ),
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -111,6 +119,7 @@ def bench(
             json_path=json_file,
             runs_dir=runs,
             rerankers=rerank or [],
+            metrics=metric or [],
             against=against,
             chunk=ChunkConfig(chunk_tokens, overlap=chunk_tokens // 8),
             fresh=fresh,
@@ -142,5 +151,6 @@ def measure_speed(
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
-        epilog="Example: lbr-search bench corpora/demo/medical --mode hybrid --json out.json"
+        name="run",
+        epilog="Also: bench gate. Example: lbr-search bench corpora/demo/medical --json out.json",
     )(bench)
