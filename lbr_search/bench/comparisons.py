@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from lbr_search.bench.results import SuiteResult
 from lbr_search.bench.significance import compare_all
@@ -26,7 +26,7 @@ def compare_suites(suites: Mapping[str, SuiteResult], *, against: str | None = N
     pairs = {
         (name, *pair): tuple(suite.arms[arm].evaluation.per_query[COMPARED] for arm in pair)
         for name, suite in suites.items()
-        for pair in pairs_of(suite.arms, against=against)
+        for pair in pairs_of(suite, against=against)
     }
     if against is not None and not any(against in suite.arms for suite in suites.values()):
         known = dict.fromkeys(arm for suite in suites.values() for arm in suite.arms)
@@ -39,28 +39,28 @@ def compare_suites(suites: Mapping[str, SuiteResult], *, against: str | None = N
         suites[name].comparisons[system, baseline] = comparison
 
 
-def pairs_of(arms: Iterable[str], *, against: str | None) -> list[tuple[str, str]]:
-    """(system, baseline) pairs of some arms, each pair once."""
-    names = list(arms)
-    if against is None:
-        return planned_pairs(names)
-    return [(arm, against) for arm in names if against in names and arm != against]
+def pairs_of(suite: SuiteResult, *, against: str | None) -> list[tuple[str, str]]:
+    """(system, baseline) pairs of a suite's arms, each pair once."""
+    if against is not None:
+        return [(arm, against) for arm in suite.arms if against in suite.arms and arm != against]
+    imported = [name for name, arm in suite.arms.items() if arm.cost is None]
+    return planned_pairs([name for name in suite.arms if name not in imported], imported)
 
 
-def planned_pairs(arms: Iterable[str]) -> list[tuple[str, str]]:
+def planned_pairs(arms: Sequence[str], imported: Sequence[str] = ()) -> list[tuple[str, str]]:
     """What a benchmark asks: each question once, for fewer comparisons have more power.
 
-    Hybrid against lexical, reranked against not, and the default encoder against each peer in the
-    same mode.
+    Hybrid against lexical, reranked against not, the default encoder against each peer in the same
+    mode, and our hybrid (or what there is instead of it) against each imported run. Imported runs
+    alone are compared with the first of them.
 
-    >>> planned_pairs(["lexical", "dense", "hybrid", "st:e5:hybrid", "hybrid+maxsim"])
+    >>> planned_pairs(["lexical", "dense", "hybrid", "st:e5:hybrid", "hybrid+maxsim"], ["splade"])
     ... # doctest: +NORMALIZE_WHITESPACE
     [('hybrid', 'lexical'), ('st:e5:hybrid', 'lexical'), ('hybrid', 'st:e5:hybrid'),
-     ('hybrid+maxsim', 'hybrid')]
+     ('hybrid+maxsim', 'hybrid'), ('hybrid', 'splade')]
     """
-    names = list(arms)
     pairs = []
-    for arm in names:
+    for arm in arms:
         first_stage, is_reranked, _ = arm.partition("+")
         encoder, _, mode = arm.rpartition(":")
         if is_reranked:
@@ -70,4 +70,8 @@ def planned_pairs(arms: Iterable[str]) -> list[tuple[str, str]]:
             pairs.append((arm, "lexical"))
         if encoder:
             pairs.append((mode, arm))
-    return [pair for pair in pairs if pair[0] in names and pair[1] in names]
+    pairs = [pair for pair in pairs if pair[0] in arms and pair[1] in arms]
+    ours = next((mode for mode in ("hybrid", "dense", "lexical", *arms) if mode in arms), None)
+    if ours is None:
+        return [(system, imported[0]) for system in imported[1:]]
+    return [*pairs, *((ours, system) for system in imported)]

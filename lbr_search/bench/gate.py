@@ -79,6 +79,7 @@ def run_options(baseline: Results) -> dict[str, Any]:
         "modes": settings["modes"],
         "encoders": [encoder["spec"] for encoder in settings["encoders"]],
         "rerankers": settings.get("rerankers", []),
+        "imported": [f"{name}={file}" for name, file in settings.get("imported", {}).items()],
         "chunk": from_mapping(ChunkConfig, settings["chunk"], where="baseline: chunk"),
     }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -45,7 +46,7 @@ COMPARISON_HEADINGS = (
     "suite",
     "arms",
     "nDCG@10",
-    "95 %",
+    "95% interval",
     "p (Holm)",
     "effect",
     "won/tied/lost",
@@ -57,32 +58,46 @@ COST_NOTE = (
     "queries in one call; ms: from a query's text to its hits, one at a time; peak MB: of the "
     "whole process, models and mapped indexes included."
 )
+_TEXT_HEADINGS = {"suite", "arm", "arms", "verdict"}
 _N_LEFT = 2
-"""Columns of text; the others are numbers and stand to the right."""
+"""Columns of text in Markdown; the others are numbers and stand to the right."""
 
 
 def screen_report(result: BenchResult) -> RenderableType:
     """Tables of all arms and of the differences between them, then what to know."""
     parts: list[RenderableType] = []
-    quality = rich_table("Quality", quality_headings(result))
-    cost = rich_table("Cost", COST_HEADINGS)
+    headings = quality_headings(result)
+    has_costs = False
     for suite in result.suites.values():
         best = best_value(suite)
+        quality = rich_table(f"{suite.name}: quality, {suite.n_queries} queries", headings[1:-1])
         for row in quality_rows(suite):
-            quality.add_row(*map(escape, row), style="bold" if row[2] == best else None)
-        for row in cost_rows(suite):
-            cost.add_row(*map(escape, row))
-        quality.add_section()
-        cost.add_section()
-    parts += [quality, cost, Text(COST_NOTE, style="dim")]
+            quality.add_row(*map(escape, row[1:-1]), style="bold" if row[2] == best else None)
+        parts.append(quality)
+        costs = list(cost_rows(suite))
+        if costs:
+            has_costs = True
+            parts.append(_filled(f"{suite.name}: cost", COST_HEADINGS[1:], costs))
+    if has_costs:
+        parts.append(Text(COST_NOTE, style="dim"))
     compared = list(_comparison_rows(result))
+    for suite in result.suites.values():
+        rows = [row for row in compared if row[0] == suite.name]
+        if rows:
+            title = f"{suite.name}: differences in nDCG@10"
+            parts.append(_filled(title, COMPARISON_HEADINGS[1:], rows))
     if compared:
-        table = rich_table("Differences in nDCG@10", COMPARISON_HEADINGS)
-        for row in compared:
-            table.add_row(*map(escape, row))
-        parts += [table, Text(comparison_note(result), style="dim")]
+        parts.append(Text(comparison_note(result), style="dim"))
     parts += [Text(f"warning: {warning}", style="yellow") for warning in result.warnings]
     return Group(*parts)
+
+
+def _filled(title: str, headings: tuple[str, ...], rows: Sequence[Sequence[str]]) -> Table:
+    """A table for the screen of rows whose first cell, the suite, stands in the title."""
+    table = rich_table(title, headings)
+    for row in rows:
+        table.add_row(*map(escape, row[1:]))
+    return table
 
 
 def speed_report(result: SpeedResult) -> RenderableType:
@@ -109,11 +124,12 @@ def markdown_report(result: BenchResult) -> str:
         ]
     costs = [row for suite in result.suites.values() for row in cost_rows(suite)]
     parts = [markdown_table(quality_headings(result), rows)]
-    parts += [markdown_table(COST_HEADINGS, costs), COST_NOTE]
+    if costs:
+        parts += [markdown_table(COST_HEADINGS, costs), COST_NOTE]
     compared = [list(row) for row in _comparison_rows(result)]
     if compared:
         parts += [markdown_table(COMPARISON_HEADINGS, compared), comparison_note(result)]
-    parts.append(_provenance(result))
+    parts.append(provenance(result))
     if result.warnings:
         parts.append("\n".join(f"- {warning}" for warning in result.warnings))
     return "\n\n".join(parts) + "\n"
@@ -230,7 +246,7 @@ def comparison_note(result: BenchResult) -> str:
     )
 
 
-def _provenance(result: BenchResult) -> str:
+def provenance(result: BenchResult) -> str:
     """One paragraph: which encoders, how documents were cut, which versions."""
     settings = result.settings
     packages = settings["environment"]["packages"]
@@ -240,9 +256,12 @@ def _provenance(result: BenchResult) -> str:
     named = ("torch", "faiss-cpu", "bm25s", "sentence-transformers", "ir-measures")
     versions = ", ".join(f"{name} {packages[name]}" for name in named if packages.get(name))
     search = settings["search"]
+    systems = f" Encoders: {encoders}." if encoders else ""
+    imported = ", ".join(f"{name} ({file})" for name, file in settings.get("imported", {}).items())
+    systems += f" Imported: {imported}." if imported else ""
     return (
         f"Split {settings['split']}; {cut}; {settings['index']['ann']} search; fusion "
-        f"{search['fusion']}, dense weight {search['dense_weight']}. Encoders: {encoders}. "
+        f"{search['fusion']}, dense weight {search['dense_weight']}.{systems} "
         f"lbr-search {settings['environment']['lbr_search']}, {versions}, "
         f"{settings['environment']['torch_threads']} threads."
     )
@@ -250,14 +269,14 @@ def _provenance(result: BenchResult) -> str:
 
 def rich_table(title: str, headings: tuple[str, ...]) -> Table:
     """An empty table for the screen; its numbers stand to the right and are not broken."""
-    table = Table(title=title, title_justify="left")
-    for number, heading in enumerate(headings):
-        is_text = number < _N_LEFT or heading == "verdict"
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        is_text = heading in _TEXT_HEADINGS
         table.add_column(
             heading if is_text else heading.replace(" ", "\n").replace("/tied/", "/\ntied/"),
             justify="left" if is_text else "right",
             overflow="fold",
-            no_wrap=not is_text,
+            no_wrap=not is_text or heading == "verdict",
         )
     return table
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,11 +10,18 @@ from lbr_search.bench.arms import LATENCY_HITS, LATENCY_QUERIES, measure_arm
 from lbr_search.bench.cache import ingest_suite
 from lbr_search.bench.comparisons import compare_suites
 from lbr_search.bench.environment import describe_environment
+from lbr_search.bench.imported import (
+    ImportedRun,
+    import_arm,
+    parse_runs,
+    refuse_shared_files,
+)
 from lbr_search.bench.metrics import DEEP_DEPTH, DEPTH, METRICS, parse_metric
 from lbr_search.bench.resampling import RESAMPLES
 from lbr_search.bench.results import (
     MODES,
     PEER_PREFIX,
+    ArmResult,
     BenchResult,
     SuiteIngest,
     SuiteResult,
@@ -59,6 +66,7 @@ class _Plan:
     search: SearchConfig
     rerankers: tuple[str, ...]
     metrics: tuple[str, ...]
+    imported: tuple[ImportedRun, ...]
     is_fresh: bool
     progress: Callable[[BenchProgress], None]
 
@@ -76,6 +84,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     index: IndexConfig = EXACT_SEARCH,
     search: SearchConfig | None = None,
     rerankers: Sequence[str] = (),
+    imported: Sequence[str] = (),
     metrics: Sequence[str] = (),
     against: str | None = None,
     fresh: bool = False,
@@ -90,7 +99,8 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     Args:
         suites: folders or names of suites; none = all under ``corpora`` of the home.
         split: which judgements; ``dev`` also finds ``validation``.
-        modes: lexical, dense, hybrid; the lexical arm is measured once, from the first index.
+        modes: lexical, dense, hybrid; the lexical arm is measured once, from the first index. None
+            = imported runs alone: nothing is encoded.
         encoders: encoders or their specs. The first that is not a peer gives the arms ``dense``
             and ``hybrid``; the others give ``<encoder>:dense`` and ``<encoder>:hybrid``.
         home: folder of ``corpora`` and ``indexes``.
@@ -101,6 +111,8 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         search: fusion and depth.
         rerankers: specs; each gives the hybrid arm of every LBR encoder once more, reranked, as
             ``hybrid+<reranker>``.
+        imported: ``NAME=FILE``: TREC runs of other systems, arms under their names; ``{suite}`` in
+            FILE stands for the name of each suite.
         metrics: names as in `metrics.METRICS`; none = all of these. nDCG@10 is always measured.
         against: the arm that every other one is compared with; None = hybrid with lexical, reranked
             with not, and the default encoder with each peer.
@@ -112,10 +124,11 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         CorpusError: no suite, or one without judged queries.
         EncoderError, MissingExtraError: an encoder cannot be loaded; no arm is left out.
     """
-    check(bool(modes) and set(modes) <= set(MODES), "modes", list(modes), f"of {', '.join(MODES)}")
+    is_given = bool(modes or imported) and set(modes) <= set(MODES)
+    check(is_given, "modes", list(modes), f"of {', '.join(MODES)}")
     for metric in metrics:
         parse_metric(metric)
-    opened = _open_encoders(encoders)
+    opened = _open_encoders(encoders) if modes else ()
     plan = _Plan(
         modes=tuple(mode for mode in MODES if mode in modes),
         encoders=opened,
@@ -125,6 +138,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         index=index,
         search=search or SearchConfig(),
         rerankers=tuple(rerankers),
+        imported=parse_runs(imported),
         metrics=tuple(dict.fromkeys((METRICS[0], *(metrics or METRICS)))),
         is_fresh=fresh,
         progress=progress or (lambda _: None),
@@ -133,10 +147,14 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         if folder is not None:
             make_folder(folder)
     loaded = open_suites(suites, split=split, home=plan.home)
-    result = BenchResult(
-        suites={suite.name: _run_suite(suite, plan) for suite in loaded},
-        settings=_settings(plan, split),
-    )
+    refuse_shared_files(plan.imported, [suite.name for suite in loaded])
+    # what others made is read before the work, so that a wrong file costs none
+    imports = {suite.name: _import_runs(suite, plan) for suite in loaded}
+    measured = {suite.name: _run_suite(suite, plan) for suite in loaded}
+    for name, (arms, warnings) in imports.items():
+        _add_imported(measured[name], arms)
+        measured[name].warnings.extend(warnings)
+    result = BenchResult(measured, settings=_settings(plan, split))
     compare_suites(result.suites, against=against)
     if json_path is not None:
         write_json(result.to_json(), Path(json_path))
@@ -144,7 +162,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
 
 
 def _run_suite(suite: Suite, plan: _Plan) -> SuiteResult:
-    result = SuiteResult(suite.name, suite.domain, suite.content_hash)
+    result = SuiteResult(suite.name, suite.domain, suite.content_hash, suite.n_documents)
     result.warnings.extend(suite.warnings)
     default = _default_encoder(plan.encoders)
     for number, encoder in enumerate(plan.encoders):
@@ -181,6 +199,25 @@ def _run_suite(suite: Suite, plan: _Plan) -> SuiteResult:
             )
             _write_run(run, suite.name, arm, plan)
     return result
+
+
+def _import_runs(suite: Suite, plan: _Plan) -> tuple[dict[str, ArmResult], list[str]]:
+    """Arms of other systems, and warnings."""
+    arms, warnings = {}, []
+    for run in plan.imported:
+        arms[run.name], found = import_arm(suite, run, metrics=plan.metrics)
+        warnings.extend(found)
+    return arms, warnings
+
+
+def _add_imported(result: SuiteResult, arms: Mapping[str, ArmResult]) -> None:
+    for name, arm in arms.items():
+        if name in result.arms:
+            raise ConfigError(
+                f"--run {name}=... has the name of an arm that is measured here.",
+                f"call it otherwise, e.g. --run other-{name}=...",
+            )
+        result.arms[name] = arm
 
 
 def _write_run(run: Run, suite: str, arm: str, plan: _Plan) -> None:

@@ -32,7 +32,10 @@ def bench(
     split: Annotated[str, typer.Option(help="Which qrels: train, dev or test.")] = "test",
     mode: Annotated[
         list[str] | None,
-        typer.Option(help=" | ".join(MODES) + "; repeat for several. Default: all."),
+        typer.Option(
+            help=" | ".join(MODES) + "; repeat for several. Default: all. none: the arms of --run"
+            " alone."
+        ),
     ] = None,
     encoder: Annotated[
         list[str] | None,
@@ -47,6 +50,14 @@ def bench(
             help="Rerank the hybrid arm too: "
             + " | ".join(RERANKERS)
             + ":FOLDER; repeat for several."
+        ),
+    ] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FILE: a TREC run of another system as an arm; repeat for several. With"
+            " several suites write {suite} in FILE.",
+            show_default=False,
         ),
     ] = None,
     metric: Annotated[
@@ -113,12 +124,13 @@ def bench(
         result = run_bench(
             suites or [],
             split=split,
-            modes=mode or MODES,
+            modes=() if mode == ["none"] else mode or MODES,
             encoders=encoders,
             home=home_of(context),
             json_path=json_file,
             runs_dir=runs,
             rerankers=rerank or [],
+            imported=run or [],
             metrics=metric or [],
             against=against,
             chunk=ChunkConfig(chunk_tokens, overlap=chunk_tokens // 8),
