@@ -14,7 +14,8 @@ import pytest
 from lbr_search.bench import runner
 from lbr_search.bench.cache import BENCH_INDEXES
 from lbr_search.bench.metrics import METRICS, evaluate
-from lbr_search.bench.runner import BenchProgress, run_bench
+from lbr_search.bench.plan import BenchProgress
+from lbr_search.bench.runner import run_bench
 from lbr_search.bench.suites import default_encoders
 from lbr_search.bench.trec_io import read_run
 from lbr_search.config import ChunkConfig

@@ -80,7 +80,7 @@ def screen_report(result: BenchResult) -> RenderableType:
             parts.append(_filled(f"{suite.name}: cost", COST_HEADINGS[1:], costs))
     if has_costs:
         parts.append(Text(COST_NOTE, style="dim"))
-    compared = list(_comparison_rows(result))
+    compared = list(comparison_rows(result))
     for suite in result.suites.values():
         rows = [row for row in compared if row[0] == suite.name]
         if rows:
@@ -126,7 +126,7 @@ def markdown_report(result: BenchResult) -> str:
     parts = [markdown_table(quality_headings(result), rows)]
     if costs:
         parts += [markdown_table(COST_HEADINGS, costs), COST_NOTE]
-    compared = [list(row) for row in _comparison_rows(result)]
+    compared = [list(row) for row in comparison_rows(result)]
     if compared:
         parts += [markdown_table(COMPARISON_HEADINGS, compared), comparison_note(result)]
     parts.append(provenance(result))
@@ -202,7 +202,8 @@ def comparison_cells(found: Comparison) -> list[str]:
     ]
 
 
-def _comparison_rows(result: BenchResult) -> Iterator[list[str]]:
+def comparison_rows(result: BenchResult) -> Iterator[list[str]]:
+    """A row a comparison, as `COMPARISON_HEADINGS`."""
     for suite in result.suites.values():
         for (system, baseline), found in suite.comparisons.items():
             yield [suite.name, f"{system} - {baseline}", *comparison_cells(found)]

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from lbr_search.bench.arms import LATENCY_HITS, LATENCY_QUERIES, measure_arm
+from lbr_search.bench.arms import measure_arm
 from lbr_search.bench.cache import ingest_suite
 from lbr_search.bench.comparisons import compare_suites
-from lbr_search.bench.environment import describe_environment
+from lbr_search.bench.drilldown import drill_down
+from lbr_search.bench.html_report import write_html
 from lbr_search.bench.imported import (
-    ImportedRun,
     import_arm,
     parse_runs,
     refuse_shared_files,
 )
-from lbr_search.bench.metrics import DEEP_DEPTH, DEPTH, METRICS, parse_metric
-from lbr_search.bench.resampling import RESAMPLES
+from lbr_search.bench.metrics import METRICS, parse_metric
+from lbr_search.bench.plan import BenchProgress, Plan, settings_of
 from lbr_search.bench.results import (
     MODES,
-    PEER_PREFIX,
     ArmResult,
     BenchResult,
     SuiteIngest,
@@ -29,11 +28,12 @@ from lbr_search.bench.results import (
     make_folder,
     write_json,
 )
-from lbr_search.bench.suites import open_suites
+from lbr_search.bench.suites import default_encoder, open_encoders, open_suites
 from lbr_search.bench.trec_io import write_run
-from lbr_search.config import ChunkConfig, IndexConfig, SearchConfig, check, to_mapping
+from lbr_search.config import ChunkConfig, IndexConfig, SearchConfig, check
 from lbr_search.corpus.suite import Suite
-from lbr_search.encoder.load import DEFAULT_ENCODER, load_encoder
+from lbr_search.drawing import require_matplotlib
+from lbr_search.encoder.load import DEFAULT_ENCODER
 from lbr_search.errors import ConfigError
 from lbr_search.index.report import BuildProgress
 from lbr_search.protocols import CompressingEncoder, Encoder
@@ -44,33 +44,6 @@ WHOLE_DOCUMENTS = ChunkConfig(chunk_tokens=0, overlap=0)
 EXACT_SEARCH = IndexConfig(ann="flat")
 
 
-@dataclass(frozen=True, slots=True)
-class BenchProgress:
-    """Where a benchmark is: a suite, what is done with it, and how far an ingest has come."""
-
-    suite: str
-    step: str
-    build: BuildProgress | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What stays the same for all suites of one call."""
-
-    modes: tuple[str, ...]
-    encoders: tuple[Encoder, ...]
-    home: Path
-    runs_dir: Path | None
-    chunk: ChunkConfig
-    index: IndexConfig
-    search: SearchConfig
-    rerankers: tuple[str, ...]
-    metrics: tuple[str, ...]
-    imported: tuple[ImportedRun, ...]
-    is_fresh: bool
-    progress: Callable[[BenchProgress], None]
-
-
 def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a default
     suites: Sequence[Path | str] = (),
     *,
@@ -79,6 +52,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     encoders: Sequence[str | Encoder] = (DEFAULT_ENCODER,),
     home: Path | str = Path(),
     json_path: Path | str | None = None,
+    html_path: Path | str | None = None,
     runs_dir: Path | str | None = None,
     chunk: ChunkConfig = WHOLE_DOCUMENTS,
     index: IndexConfig = EXACT_SEARCH,
@@ -105,6 +79,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
             and ``hybrid``; the others give ``<encoder>:dense`` and ``<encoder>:hybrid``.
         home: folder of ``corpora`` and ``indexes``.
         json_path: write the results there as JSON.
+        html_path: write a page with tables, plots and single queries there; needs matplotlib.
         runs_dir: write every run there as ``SUITE.ARM.trec``.
         chunk: how documents are cut; 0 tokens = whole.
         index: backend and vector index.
@@ -128,8 +103,10 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     check(is_given, "modes", list(modes), f"of {', '.join(MODES)}")
     for metric in metrics:
         parse_metric(metric)
-    opened = _open_encoders(encoders) if modes else ()
-    plan = _Plan(
+    if html_path is not None:
+        require_matplotlib()
+    opened = open_encoders(encoders) if modes else ()
+    plan = Plan(
         modes=tuple(mode for mode in MODES if mode in modes),
         encoders=opened,
         home=Path(home),
@@ -143,9 +120,9 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         is_fresh=fresh,
         progress=progress or (lambda _: None),
     )
-    for folder in (plan.runs_dir, Path(json_path).parent if json_path is not None else None):
-        if folder is not None:
-            make_folder(folder)
+    files = [Path(path).parent for path in (json_path, html_path) if path is not None]
+    for folder in (*files, *([plan.runs_dir] if plan.runs_dir is not None else [])):
+        make_folder(folder)
     loaded = open_suites(suites, split=split, home=plan.home)
     refuse_shared_files(plan.imported, [suite.name for suite in loaded])
     # what others made is read before the work, so that a wrong file costs none
@@ -154,17 +131,20 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     for name, (arms, warnings) in imports.items():
         _add_imported(measured[name], arms)
         measured[name].warnings.extend(warnings)
-    result = BenchResult(measured, settings=_settings(plan, split))
+    result = BenchResult(measured, settings=settings_of(plan, split))
     compare_suites(result.suites, against=against)
     if json_path is not None:
         write_json(result.to_json(), Path(json_path))
+    if html_path is not None:
+        details = {suite.name: drill_down(suite, measured[suite.name]) for suite in loaded}
+        write_html(result, details, Path(html_path))
     return result
 
 
-def _run_suite(suite: Suite, plan: _Plan) -> SuiteResult:
+def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
     result = SuiteResult(suite.name, suite.domain, suite.content_hash, suite.n_documents)
     result.warnings.extend(suite.warnings)
-    default = _default_encoder(plan.encoders)
+    default = default_encoder(plan.encoders)
     for number, encoder in enumerate(plan.encoders):
         modes = [mode for mode in plan.modes if mode != "lexical" or number == 0]
         if not modes:
@@ -201,7 +181,7 @@ def _run_suite(suite: Suite, plan: _Plan) -> SuiteResult:
     return result
 
 
-def _import_runs(suite: Suite, plan: _Plan) -> tuple[dict[str, ArmResult], list[str]]:
+def _import_runs(suite: Suite, plan: Plan) -> tuple[dict[str, ArmResult], list[str]]:
     """Arms of other systems, and warnings."""
     arms, warnings = {}, []
     for run in plan.imported:
@@ -220,24 +200,24 @@ def _add_imported(result: SuiteResult, arms: Mapping[str, ArmResult]) -> None:
         result.arms[name] = arm
 
 
-def _write_run(run: Run, suite: str, arm: str, plan: _Plan) -> None:
+def _write_run(run: Run, suite: str, arm: str, plan: Plan) -> None:
     if plan.runs_dir is not None:
         name = f"{suite}.{arm}.trec".replace("/", "_")
         write_run(run, plan.runs_dir / name, system="_".join(arm.split()))
 
 
-def _rerankers(plan: _Plan, encoder: Encoder) -> tuple[str, ...]:
+def _rerankers(plan: Plan, encoder: Encoder) -> tuple[str, ...]:
     """Those that this encoder's hybrid arm is reranked by."""
     is_ours = isinstance(encoder, CompressingEncoder) and "hybrid" in plan.modes
     return plan.rerankers if is_ours else ()
 
 
-def _index_config(plan: _Plan, encoder: Encoder) -> IndexConfig:
+def _index_config(plan: Plan, encoder: Encoder) -> IndexConfig:
     """With the vectors that rerankers read, where there is a reranker and an encoder for them."""
     return replace(plan.index, multi_vector=bool(_rerankers(plan, encoder)))
 
 
-def _ingest_progress(plan: _Plan, suite: str, encoder: str) -> Callable[[BuildProgress], None]:
+def _ingest_progress(plan: Plan, suite: str, encoder: str) -> Callable[[BuildProgress], None]:
     step = f"ingest with {encoder}"
     return lambda build: plan.progress(BenchProgress(suite, step, build))
 
@@ -249,66 +229,3 @@ def _cut_warnings(ingest: SuiteIngest) -> list[str]:
         f"{ingest.encoder} read {ingest.n_truncated} of {ingest.n_chunks} texts in part "
         f"({ingest.n_tokens_lost} tokens lost)"
     ]
-
-
-def _open_encoders(given: Sequence[str | Encoder]) -> tuple[Encoder, ...]:
-    opened = tuple(load_encoder(each) if isinstance(each, str) else each for each in given)
-    if not opened:
-        raise ConfigError("no encoder was given.", f"--encoder {DEFAULT_ENCODER}")
-    names = [encoder.name for encoder in opened]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(
-            f"two encoders are called {twice!r}, so their arms would be too: "
-            + ", ".join(encoder.spec for encoder in opened if encoder.name == twice),
-            "give each encoder once, or bench them in two calls",
-        )
-    return opened
-
-
-def _default_encoder(encoders: Sequence[Encoder]) -> Encoder | None:
-    """The encoder whose arms are named by the mode alone: the first that is not a peer."""
-    return next((each for each in encoders if not each.spec.startswith(PEER_PREFIX)), None)
-
-
-def _settings(plan: _Plan, split: str) -> dict[str, object]:
-    default = _default_encoder(plan.encoders)
-    return {
-        "split": split,
-        "modes": list(plan.modes),
-        "encoders": [
-            {
-                "name": encoder.name,
-                "spec": encoder.spec,
-                "fingerprint": encoder.fingerprint,
-                "dim": encoder.dim,
-                "max_tokens": encoder.max_tokens,
-                "default": encoder is default,
-            }
-            for encoder in plan.encoders
-        ],
-        "chunk": to_mapping(plan.chunk),
-        "index": to_mapping(plan.index),
-        "search": to_mapping(plan.search),
-        "metrics": {
-            "names": list(plan.metrics),
-            "depth": DEPTH,
-            "deep_depth": DEEP_DEPTH,
-            "library": "ir-measures",
-        },
-        "latency": {
-            "queries": LATENCY_QUERIES,
-            "k": LATENCY_HITS,
-            "from": "query text",
-            "to": "hits with their texts",
-            "unit": "ms, one query at a time",
-        },
-        "significance": {
-            "test": "paired randomisation, two-sided",
-            "correction": "Holm, over all suites and arms of the call",
-            "interval": "paired bootstrap, percentiles, 95 %",
-            "resamples": RESAMPLES,
-            "seed": 0,
-        },
-        "environment": describe_environment(),
-    }

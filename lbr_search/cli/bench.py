@@ -79,6 +79,12 @@ def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File to write all numbers to.")
     ] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", help="File to write one page to: tables, plots, the queries that differ most."
+        ),
+    ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder to write TREC runs to.")] = None,
     markdown: Annotated[
         Path | None,
@@ -128,6 +134,7 @@ def bench(
             encoders=encoders,
             home=home_of(context),
             json_path=json_file,
+            html_path=html_file,
             runs_dir=runs,
             rerankers=rerank or [],
             imported=run or [],
@@ -137,7 +144,7 @@ def bench(
             fresh=fresh,
             progress=line.update,
         )
-    show_bench(result, json_file=json_file, runs=runs)
+    show_bench(result, written={"numbers": json_file, "report": html_file, "runs": runs})
     if markdown is not None:
         replace_block(markdown, markdown_report(result))
 
