@@ -23,6 +23,7 @@ COMMANDS = (
     ("query",),
     ("bench",),
     ("bench", "gate"),
+    ("bench", "contamination"),
     ("train",),
     ("train", "stage1"),
     ("train", "stage2"),
