@@ -39,6 +39,8 @@ COMMANDS = (
     ("corpora", "list"),
     ("corpora", "fetch"),
     ("corpora", "check"),
+    ("corpora", "add"),
+    ("corpora", "make"),
     ("index",),
     ("index", "info"),
     ("index", "verify"),

@@ -13,6 +13,7 @@ from lbr_search.bench.report import (
     COMPARISON_HEADINGS,
     COST_HEADINGS,
     COST_NOTE,
+    REFERENCE_HEADINGS,
     best_value,
     comparison_note,
     comparison_rows,
@@ -20,6 +21,7 @@ from lbr_search.bench.report import (
     provenance,
     quality_headings,
     quality_rows,
+    reference_rows,
     signed,
 )
 from lbr_search.bench.results import BenchResult, SuiteResult
@@ -66,7 +68,7 @@ def html_report(result: BenchResult, details: Mapping[str, DrillDown]) -> str:
     sections += [f'<p class="warning">{html.escape(text)}</p>' for text in result.warnings]
     sections += list(_tables(result))
     for number, suite in enumerate(result.suites.values()):
-        sections.append(f"<h2>{html.escape(suite.name)}</h2>")
+        sections.append(f"<h2>{html.escape(suite.label)}</h2>")
         sections += list(_plots(suite, number))
         if suite.name in details:
             sections += list(_drill_down(details[suite.name], suite))
@@ -86,6 +88,10 @@ def _tables(result: BenchResult) -> Iterator[str]:
     if costs:
         yield page.table(COST_HEADINGS, costs, caption="Cost")
         yield f'<p class="note">{html.escape(COST_NOTE)}</p>'
+    others = [row for suite in suites for row in reference_rows(suite)]
+    if others:
+        headings = ("suite", *REFERENCE_HEADINGS)
+        yield page.table(headings, others, caption="Measured by others on the same suites")
     compared = list(comparison_rows(result))
     if compared:
         yield page.table(COMPARISON_HEADINGS, compared, caption="Differences in nDCG@10")

@@ -16,6 +16,7 @@ caption { text-align: left; font-weight: 600; padding: 0.3rem 0; }
 td, th { padding: 0.2rem 0.9rem 0.2rem 0; border-bottom: 1px solid #ddd; text-align: left;
   vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th { white-space: nowrap; }
 th button { font: inherit; font-weight: 600; border: 0; background: none; padding: 0;
   cursor: pointer; text-align: left; }
 th button::after { content: " \\2195"; color: #767676; }

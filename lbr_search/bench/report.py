@@ -53,12 +53,13 @@ COMPARISON_HEADINGS = (
     "smallest shown",
     "verdict",
 )
+REFERENCE_HEADINGS = ("system", "nDCG@10", "R@100", "source")
 COST_NOTE = (
     "documents/s: of the build of the index, encoding included, when it was built; queries/s: all "
     "queries in one call; ms: from a query's text to its hits, one at a time; peak MB: of the "
     "whole process, models and mapped indexes included."
 )
-_TEXT_HEADINGS = {"suite", "arm", "arms", "verdict"}
+_TEXT_HEADINGS = {"suite", "arm", "arms", "verdict", "system", "source"}
 _N_LEFT = 2
 """Columns of text in Markdown; the others are numbers and stand to the right."""
 
@@ -70,21 +71,24 @@ def screen_report(result: BenchResult) -> RenderableType:
     has_costs = False
     for suite in result.suites.values():
         best = best_value(suite)
-        quality = rich_table(f"{suite.name}: quality, {suite.n_queries} queries", headings[1:-1])
+        quality = rich_table(f"{suite.label}: quality, {suite.n_queries} queries", headings[1:-1])
         for row in quality_rows(suite):
             quality.add_row(*map(escape, row[1:-1]), style="bold" if row[2] == best else None)
         parts.append(quality)
         costs = list(cost_rows(suite))
         if costs:
             has_costs = True
-            parts.append(_filled(f"{suite.name}: cost", COST_HEADINGS[1:], costs))
+            parts.append(_filled(f"{suite.label}: cost", COST_HEADINGS[1:], costs))
+        others = list(reference_rows(suite))
+        if others:
+            parts.append(_filled(f"{suite.label}: of others", REFERENCE_HEADINGS, others))
     if has_costs:
         parts.append(Text(COST_NOTE, style="dim"))
     compared = list(comparison_rows(result))
     for suite in result.suites.values():
-        rows = [row for row in compared if row[0] == suite.name]
+        rows = [row for row in compared if row[0] == suite.label]
         if rows:
-            title = f"{suite.name}: differences in nDCG@10"
+            title = f"{suite.label}: differences in nDCG@10"
             parts.append(_filled(title, COMPARISON_HEADINGS[1:], rows))
     if compared:
         parts.append(Text(comparison_note(result), style="dim"))
@@ -129,6 +133,9 @@ def markdown_report(result: BenchResult) -> str:
     compared = [list(row) for row in comparison_rows(result)]
     if compared:
         parts += [markdown_table(COMPARISON_HEADINGS, compared), comparison_note(result)]
+    others = [row for suite in result.suites.values() for row in reference_rows(suite)]
+    if others:
+        parts += ["Of others:", markdown_table(("suite", *REFERENCE_HEADINGS), others)]
     parts.append(provenance(result))
     if result.warnings:
         parts.append("\n".join(f"- {warning}" for warning in result.warnings))
@@ -166,7 +173,14 @@ def quality_rows(suite: SuiteResult) -> Iterator[list[str]]:
     """A row an arm, as `quality_headings`."""
     for name, arm in suite.arms.items():
         means = [f"{mean:.3f}" for mean in arm.evaluation.means.values()]
-        yield [suite.name, name, *means, str(arm.evaluation.n_queries)]
+        yield [suite.label, name, *means, str(arm.evaluation.n_queries)]
+
+
+def reference_rows(suite: SuiteResult) -> Iterator[list[str]]:
+    """The suite, and a row a reference number, as `REFERENCE_HEADINGS`."""
+    for found in suite.references:
+        recall = f"{found.recall_100:.3f}" if found.recall_100 else ""
+        yield [suite.label, found.system, f"{found.ndcg_10:.3f}", recall, found.source]
 
 
 def cost_rows(suite: SuiteResult) -> Iterator[list[str]]:
@@ -176,7 +190,7 @@ def cost_rows(suite: SuiteResult) -> Iterator[list[str]]:
             continue
         cost, latency = arm.cost, arm.cost.latency
         yield [
-            suite.name,
+            suite.label,
             name,
             f"{cost.documents_per_s:,.0f}",
             f"{arm.evaluation.n_queries / cost.seconds:,.0f}",
@@ -206,7 +220,7 @@ def comparison_rows(result: BenchResult) -> Iterator[list[str]]:
     """A row a comparison, as `COMPARISON_HEADINGS`."""
     for suite in result.suites.values():
         for (system, baseline), found in suite.comparisons.items():
-            yield [suite.name, f"{system} - {baseline}", *comparison_cells(found)]
+            yield [suite.label, f"{system} - {baseline}", *comparison_cells(found)]
 
 
 def best_value(suite: SuiteResult) -> str:

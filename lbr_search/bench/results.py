@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lbr_search.bench.metrics import METRICS, Evaluation
 from lbr_search.bench.significance import Comparison
+from lbr_search.corpus.manifest import Reference
 from lbr_search.errors import ConfigError
 
 MODES = ("lexical", "dense", "hybrid")
@@ -148,12 +149,20 @@ class SuiteResult:
     domain: str
     content_hash: str
     n_documents: int = 0
+    is_synthetic: bool = False
+    references: tuple[Reference, ...] = ()
+    """What others measured on the same suite."""
     arms: dict[str, ArmResult] = field(default_factory=dict)
     ingests: dict[str, SuiteIngest] = field(default_factory=dict)
     """By encoder name."""
     comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     """(system arm, baseline arm) -> how nDCG@10 differs, over the same queries."""
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """The name as tables show it."""
+        return f"{self.name} (synthetic)" if self.is_synthetic else self.name
 
     @property
     def n_queries(self) -> int:
@@ -167,6 +176,8 @@ class SuiteResult:
             "content_hash": self.content_hash,
             "n_documents": self.n_documents,
             "n_queries": self.n_queries,
+            "synthetic": self.is_synthetic,
+            "references": [asdict(reference) for reference in self.references],
             "ingests": {name: ingest.to_json() for name, ingest in self.ingests.items()},
             "comparisons": [
                 {"system": system, "baseline": baseline, **comparison_json(found)}

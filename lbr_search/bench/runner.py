@@ -18,6 +18,7 @@ from lbr_search.bench.imported import (
 )
 from lbr_search.bench.metrics import METRICS, parse_metric
 from lbr_search.bench.plan import BenchProgress, Plan, settings_of
+from lbr_search.bench.references import references_of
 from lbr_search.bench.results import (
     MODES,
     ArmResult,
@@ -143,7 +144,9 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
 
 def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
     result = SuiteResult(suite.name, suite.domain, suite.content_hash, suite.n_documents)
-    result.warnings.extend(suite.warnings)
+    result.is_synthetic = suite.is_synthetic
+    result.references, warnings = references_of(suite, plan.home)
+    result.warnings.extend([*suite.warnings, *warnings])
     default = default_encoder(plan.encoders)
     for number, encoder in enumerate(plan.encoders):
         modes = [mode for mode in plan.modes if mode != "lexical" or number == 0]
