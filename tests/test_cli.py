@@ -24,6 +24,7 @@ COMMANDS = (
     ("bench",),
     ("bench", "gate"),
     ("bench", "contamination"),
+    ("bench", "ann"),
     ("train",),
     ("train", "stage1"),
     ("train", "stage2"),

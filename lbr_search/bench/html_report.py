@@ -24,8 +24,7 @@ from lbr_search.bench.report import (
     reference_rows,
     signed,
 )
-from lbr_search.bench.results import BenchResult, SuiteResult
-from lbr_search.errors import ConfigError
+from lbr_search.bench.results import BenchResult, SuiteResult, write_text
 
 TITLE = "lbr-search bench"
 _QUERY_CHARACTERS = 300
@@ -52,14 +51,7 @@ def write_html(result: BenchResult, details: Mapping[str, DrillDown], path: Path
         ConfigError: the file cannot be written.
         MissingExtraError: matplotlib is not installed.
     """
-    text = html_report(result, details)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, "utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error}.", "give another --html") from error
+    write_text(html_report(result, details), path)
 
 
 def html_report(result: BenchResult, details: Mapping[str, DrillDown]) -> str:

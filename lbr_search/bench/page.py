@@ -52,6 +52,7 @@ for (const button of document.querySelectorAll("th button")) {
 }
 """
 _BEST = ' class="best"'
+escape = html.escape
 
 
 def table(

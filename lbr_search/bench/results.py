@@ -221,13 +221,22 @@ def write_json(values: Mapping[str, Any], path: Path) -> None:
     Raises:
         ConfigError: the file cannot be written.
     """
+    write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a file under another name, then rename; the folder is made.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        unfinished.write_text(text, "utf-8")
         unfinished.replace(path)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error}.", "give another --json") from error
+        raise ConfigError(f"{path} cannot be written: {error}.", "give another file") from error
 
 
 def make_folder(folder: Path) -> None:
