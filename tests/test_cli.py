@@ -25,6 +25,7 @@ COMMANDS = (
     ("bench", "gate"),
     ("bench", "contamination"),
     ("bench", "ann"),
+    ("bench", "probe"),
     ("train",),
     ("train", "stage1"),
     ("train", "stage2"),

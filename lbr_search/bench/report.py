@@ -59,7 +59,19 @@ COST_NOTE = (
     "queries in one call; ms: from a query's text to its hits, one at a time; peak MB: of the "
     "whole process, models and mapped indexes included."
 )
-_TEXT_HEADINGS = {"suite", "arm", "arms", "verdict", "system", "source", "index", "setting"}
+_TEXT_HEADINGS = {
+    "suite",
+    "arm",
+    "arms",
+    "verdict",
+    "system",
+    "source",
+    "index",
+    "setting",
+    "encoder",
+    "kind",
+    "times",
+}
 _N_LEFT = 2
 """Columns of text in Markdown; the others are numbers and stand to the right."""
 

@@ -171,5 +171,5 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
         name="run",
-        epilog="Also: bench gate | contamination | ann. Example: lbr-search bench scifact",
+        epilog="Also: bench gate | contamination | ann | probe. Example: lbr-search bench scifact",
     )(bench)

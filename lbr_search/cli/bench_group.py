@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from lbr_search.cli import bench, bench_ann, bench_contamination, bench_gate
+from lbr_search.cli import bench, bench_ann, bench_contamination, bench_gate, bench_probe
 
 DEFAULT = "run"
 
@@ -28,6 +28,6 @@ def register(app: typer.Typer) -> None:
         cls=RunByDefault,
         help="Index suites (cached), search them by every arm and report quality, speed and tests.",
     )
-    for module in (bench, bench_gate, bench_contamination, bench_ann):
+    for module in (bench, bench_gate, bench_contamination, bench_ann, bench_probe):
         module.register(group)
     app.add_typer(group, name="bench")

@@ -22,6 +22,11 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Odd, so that multiplying by it loses nothing modulo 2**64."""
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    return _WORD.findall(text.lower())
+
+
 class WordRuns:
     """Texts -> hashes of their runs of words, the same in every process.
 
@@ -40,8 +45,7 @@ class WordRuns:
 
     def codes(self, text: str) -> NDArray[np.uint64]:
         """One number a word, in the order of the text."""
-        words = _WORD.findall(text.lower())
-        return np.array([self._code(word) for word in words], dtype=np.uint64)
+        return np.array([self._code(word) for word in words_of(text)], dtype=np.uint64)
 
     def _code(self, word: str) -> int:
         code = self._codes.get(word)
