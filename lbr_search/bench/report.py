@@ -308,9 +308,11 @@ def rich_table(title: str, headings: tuple[str, ...]) -> Table:
     return table
 
 
-def markdown_table(headings: tuple[str, ...], rows: list[list[str]]) -> str:
-    """A Markdown table; the first two columns to the left, the others are numbers."""
-    marks = ["---" if number < _N_LEFT else "---:" for number in range(len(headings))]
+def markdown_table(
+    headings: tuple[str, ...], rows: list[list[str]], *, n_left: int = _N_LEFT
+) -> str:
+    """A Markdown table; the first columns to the left, the others are numbers."""
+    marks = ["---" if number < n_left else "---:" for number in range(len(headings))]
     lines = [list(headings), marks, *rows]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines

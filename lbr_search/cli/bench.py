@@ -13,6 +13,8 @@ from lbr_search.config import MODES, ChunkConfig
 from lbr_search.registry import RERANKERS
 
 SPEED_PARTS = ("encode", "ingest", "search", "cold_query", "scale")  # bench.speed.PARTS; heavy
+FULL_TABLES = 3
+"""Suites up to which --markdown writes every number; more have a row each."""
 PEER_NOTE = (
     f"note: the peer {DEFAULT_PEER} is left out, its packages are not installed."
     ' Add it with: pip install "lbr-search[peers]"'
@@ -24,7 +26,8 @@ def bench(
     suites: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Suite folders, or names under corpora/. None: every suite under corpora/.",
+            help="Suite folders, folders of suites, or names under corpora/. None: all under"
+            " corpora/.",
             metavar="SUITE",
             show_default=False,
         ),
@@ -120,6 +123,7 @@ def bench(
     from lbr_search.bench.report import markdown_report, replace_block
     from lbr_search.bench.runner import run_bench
     from lbr_search.bench.suites import default_encoders
+    from lbr_search.bench.summary import summary_report
     from lbr_search.cli.progress import BenchLine
     from lbr_search.cli.render import show_bench
 
@@ -146,7 +150,8 @@ def bench(
         )
     show_bench(result, written={"numbers": json_file, "report": html_file, "runs": runs})
     if markdown is not None:
-        replace_block(markdown, markdown_report(result))
+        is_short = len(result.suites) <= FULL_TABLES
+        replace_block(markdown, (markdown_report if is_short else summary_report)(result))
 
 
 def measure_speed(
