@@ -72,6 +72,14 @@ def test_planted_texts_are_found_by_kind(suite: Suite, tmp_path: Path) -> None:
     assert (found.n_queries, found.n_positives, found.n_short) == (4, 3, 1)
 
 
+def test_a_short_query_is_seen_where_a_text_is_the_same(suite: Suite, tmp_path: Path) -> None:
+    """Three words within a text are chance; as a training query of their own they are not."""
+    within = write(tmp_path / "within.jsonl", f"{QUERIES['short']} {words(9)}")
+    assert find_overlaps([suite], [within])[0][0].queries == {}
+    same = write(tmp_path / "same.jsonl", QUERIES["short"].upper() + "?")
+    assert find_overlaps([suite], [same])[0][0].queries == {"short": {"same text"}}
+
+
 def test_a_document_that_answers_two_queries_touches_both(suite: Suite, tmp_path: Path) -> None:
     """13 words in a row are enough, whatever the case and the punctuation."""
     run_of_words = ", ".join(DOCUMENTS["d0"].split()[10:23]).title()

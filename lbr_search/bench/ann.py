@@ -22,6 +22,7 @@ from lbr_search.registry import nearest
 from lbr_search.types import Embeddings
 
 K = 10
+PASSES = 2
 COPIES = 3
 """The vectors, the index, and what building it needs beside, in sizes of the vectors."""
 _MEMINFO = Path("/proc/meminfo")
@@ -246,11 +247,17 @@ def _point(
     built: BuiltIndex, value: int, queries: Embeddings, truth: NDArray[np.int64]
 ) -> CurvePoint:
     built.search(queries[:1], K, value)  # opens and warms
-    found, seconds = [], []
-    for number in range(len(queries)):
-        started = time.perf_counter()
-        found.append(built.search(queries[number : number + 1], K, value))
-        seconds.append(time.perf_counter() - started)
+    found: list[NDArray[np.int64]] = []
+    passes = []
+    for _ in range(PASSES):
+        found, seconds = [], []
+        for number in range(len(queries)):
+            started = time.perf_counter()
+            found.append(built.search(queries[number : number + 1], K, value))
+            seconds.append(time.perf_counter() - started)
+        passes.append(seconds)
+    # each query's best: other work on the machine makes it slower and never faster
+    seconds = [min(times) for times in zip(*passes, strict=True)]
     hits = [len(set(a.tolist()) & set(b.tolist())) for a, b in zip(found, truth, strict=True)]
     return CurvePoint(
         setting=built.setting,

@@ -117,8 +117,8 @@ BUILDERS: Mapping[str, Builder] = {
 
 
 def _probes(cells: int) -> list[int]:
-    """1, 2, 4 ... cells looked into, up to a quarter of them, 256 at most."""
-    most = min(256, max(1, cells // 4))
+    """1, 2, 4 ... cells looked into, up to a half of them, 512 at most."""
+    most = min(512, max(1, cells // 2))
     return [2**power for power in range(most.bit_length()) if 2**power <= most]
 
 

@@ -18,7 +18,7 @@ from lbr_search.bench.results import comparison_json
 from lbr_search.bench.significance import Comparison, compare_all, refuse_other_queries
 from lbr_search.errors import ConfigError
 
-OVERLAP_HEADINGS = ("suite", "queries", "too short", "query seen", "answer seen", "touched")
+OVERLAP_HEADINGS = ("suite", "queries", "short", "query seen", "answer seen", "touched")
 SCORE_HEADINGS = ("suite", "arm", "all", "untouched", "touched", "change")
 VERDICT_HEADINGS = ("suite", "arms", "all", "verdict", "untouched", "verdict")
 
@@ -109,7 +109,8 @@ def clean_report(found: CleanScores) -> RenderableType:
     note = (
         "Query seen: a run of 13 of its words, or the whole of a shorter one, stands in a training "
         "text, or a training text is nearly the same. Answer seen: the same of a relevant "
-        "document. Touched: either. Texts shorter than five words are not looked for."
+        "document. Touched: either. A text shorter than five words counts where a training text is "
+        "the same."
     )
     tables = [table for table in (overlap, scores, verdicts) if table.row_count]
     return Group(*tables, Text(note, style="dim"))

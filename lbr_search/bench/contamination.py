@@ -1,8 +1,8 @@
 """What of a suite stands in training texts, and what the scores are without it.
 
-Three ways of having seen a text: a run of 13 words in common (Brown et al. 2020, arXiv:2005.14165,
-appendix C); a shorter text as a whole within a training text; or nearly the same text (MinHash over
-runs of five words, Broder 1997).
+Ways of having seen a text: a run of 13 words in common (Brown et al. 2020, arXiv:2005.14165,
+appendix C); a shorter text as a whole within a training text; one below five words as a training
+text of its own; or nearly the same text (MinHash over runs of five words, Broder 1997).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbr_search.corpus.duplicates import Signatures, band_keys
-from lbr_search.corpus.overlap import N_WORDS, WordRuns, runs_of
+from lbr_search.corpus.overlap import N_WORDS, WordRuns, runs_of, words_of
 from lbr_search.corpus.readers import detect_reader, read_objects
 from lbr_search.corpus.rejects import Rejects
 from lbr_search.corpus.suite import Suite
@@ -24,10 +24,10 @@ from lbr_search.protocols import CorpusReader, ReadOptions
 from lbr_search.registry import READERS
 
 MIN_WORDS = 5
-"""Texts of fewer words stand in many others by chance and count as not seen."""
+"""Texts of fewer words stand in many others by chance: seen only where a text is the same."""
 NEAR = 0.8
 """Estimated share of common runs from which on two texts are nearly the same."""
-KINDS = ("whole text", "13-gram", "near duplicate")
+KINDS = ("same text", "whole text", "13-gram", "near duplicate")
 _ID_KEYS = {"_id", "id", "doc_id", "query_id", "corpus_id", "source", "url"}
 
 
@@ -40,7 +40,7 @@ class SuiteOverlap:
     n_positives: int
     """Documents that answer a query."""
     n_short: int
-    """Queries below `MIN_WORDS`; not looked for by their words."""
+    """Queries below `MIN_WORDS`; only the same text counts."""
     queries: dict[str, set[str]] = field(default_factory=dict)
     """query_id -> kinds by which its own text was seen."""
     positives: dict[str, set[str]] = field(default_factory=dict)
@@ -79,11 +79,14 @@ class Seen:
         self._signatures: dict[int, NDArray[np.uint32]] = {}
         self._buckets: dict[bytes, list[int]] = {}
         self._by_length: dict[int, _Runs] = {}
+        self._short: dict[tuple[str, ...], list[int]] = {}
         self._index()
 
     def look_in(self, text: str) -> None:
         """Note every item that this training text holds."""
         codes = self._words.codes(text)
+        if len(codes) < MIN_WORDS:
+            self._note(self._short.get(tuple(words_of(text)), ()), "same text")
         for length, runs in self._by_length.items():
             kind = "13-gram" if length == N_WORDS else "whole text"
             self._note(runs.owners(runs_of(codes, length)), kind)
@@ -129,6 +132,8 @@ class Seen:
             if len(codes) >= MIN_WORDS:
                 length = min(N_WORDS, len(codes))
                 found.setdefault(length, []).append((runs_of(codes, length), number))
+            elif len(codes):
+                self._short.setdefault(tuple(words_of(item.text)), []).append(number)
             signature = self._signer.of(item.text)
             if signature is not None:
                 self._signatures[number] = signature
