@@ -84,9 +84,9 @@ def test_ten_thousand_queries_of_a_thousand_hits_are_quick() -> None:
         for n, scores in enumerate(generator.random((1_000, 1_000)).tolist())
     }
     qrels = {query_id: dict.fromkeys(list(hits)[:3], 1) for query_id, hits in run.items()}
-    started = time.process_time()
+    started = time.thread_time()
     evaluate(run, qrels)
-    assert time.process_time() - started < 1.0
+    assert time.thread_time() - started < 1.0
 
 
 def test_ndcg_is_its_definition_on_the_golden_run() -> None:

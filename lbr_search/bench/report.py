@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -15,9 +14,6 @@ from rich.text import Text
 from lbr_search.bench.results import BenchResult, SuiteResult
 from lbr_search.bench.significance import ALPHA, Comparison
 from lbr_search.errors import ConfigError
-
-if TYPE_CHECKING:
-    from lbr_search.bench.speed import SpeedResult
 
 QUALITY_HEADINGS = {
     "ndcg@10": "nDCG@10",
@@ -114,19 +110,6 @@ def _filled(title: str, headings: tuple[str, ...], rows: Sequence[Sequence[str]]
     for row in rows:
         table.add_row(*map(escape, row[1:]))
     return table
-
-
-def speed_report(result: SpeedResult) -> RenderableType:
-    """One table a part: figures, the goal, and how they were measured."""
-    parts: list[RenderableType] = []
-    for name, measured in result.parts.items():
-        table = Table(title=f"Speed: {name}", title_justify="left")
-        table.add_column("figure")
-        table.add_column("value", justify="right")
-        for figure, value in _figures(measured):
-            table.add_row(escape(figure), escape(value))
-        parts += [table, Text(f"goal: {measured['goal']}"), Text(measured["how"], style="dim")]
-    return Group(*parts)
 
 
 def markdown_report(result: BenchResult) -> str:
@@ -240,15 +223,6 @@ def best_value(suite: SuiteResult) -> str:
     return max(
         (f"{arm.evaluation.means['ndcg@10']:.3f}" for arm in suite.arms.values()), default=""
     )
-
-
-def _figures(measured: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Name and printed value of every figure; nested ones are joined by a dot."""
-    for name, value in measured.items():
-        if isinstance(value, Mapping):
-            yield from _figures(value, f"{prefix}{name}.")
-        elif name not in {"how", "goal"}:
-            yield f"{prefix}{name}", f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
 def signed(difference: float, *, digits: int = 3) -> str:

@@ -158,8 +158,8 @@ def measure_speed(
     encoders: list[str], sizes: dict[str, Any], home: Path, json_file: Path | None
 ) -> None:
     """Measure speed and memory with the first encoder, and print the figures."""
-    from lbr_search.bench.report import speed_report
     from lbr_search.bench.speed import SpeedOptions, run_speed
+    from lbr_search.bench.speed_report import speed_report
     from lbr_search.cli.progress import Line
 
     options = SpeedOptions(**sizes)
