@@ -1,10 +1,10 @@
-# The two commands of README: each makes .venv, installs, and does its job.
+# The commands of README: each makes .venv, installs, and does its job.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench clean
 
 demo: $(STAMP)
 	$(BIN)/lbr-search ingest
@@ -21,6 +21,12 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# every suite below LBR_CORPORA/suites by every arm: report.html, report.json, README's tables
+bench: $(STAMP)
+	@test -d "$(LBR_CORPORA)/suites" || { echo "make bench LBR_CORPORA=DIR, where DIR holds suites/"; exit 1; }
+	$(BIN)/lbr-search bench "$(LBR_CORPORA)/suites" --rerank maxsim \
+	  --json report.json --html report.html --markdown README.md
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

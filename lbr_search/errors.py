@@ -61,3 +61,7 @@ class MissingExtraError(LbrError):
 
 class TrainingError(LbrError):
     """Training cannot start, resume or go on."""
+
+
+class QualityError(LbrError):
+    """A measured quality is lower than before, by more than chance."""

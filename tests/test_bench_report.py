@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from lbr_search.bench.comparisons import compare_suites
 from lbr_search.bench.metrics import METRICS, Evaluation
 from lbr_search.bench.report import markdown_report, replace_block, screen_report
-from lbr_search.bench.results import ArmResult, BenchResult, Latency, SuiteResult
-from lbr_search.bench.significance import compare
+from lbr_search.bench.results import ArmResult, BenchResult, Cost, Latency, SuiteResult
 from lbr_search.errors import ConfigError
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
@@ -20,10 +20,10 @@ GOLDEN = Path(__file__).parent / "golden" / "report.md"
 
 def arm(values: list[float], recall: float) -> ArmResult:
     per_query = {f"q{number:02d}": value for number, value in enumerate(values)}
-    means = {"recall@10": recall, "recall@100": recall, "rr@10": recall}
-    means = {"ndcg@10": sum(values) / len(values), **means}
+    means = dict.fromkeys(METRICS, recall) | {"ndcg@10": sum(values) / len(values)}
     evaluation = Evaluation(means, {name: per_query for name in METRICS}, 0, 0)
-    return ArmResult(evaluation, 1.25, Latency(2.5, 7.125, len(values)), 12.345)
+    cost = Cost(1.25, Latency(2.5, 7.125, 9.75, len(values)), 12.345, 150.0, 411_500.0, 812.3)
+    return ArmResult(evaluation, cost)
 
 
 def suite(name: str, hybrid: list[float], lexical: list[float]) -> SuiteResult:
@@ -33,8 +33,6 @@ def suite(name: str, hybrid: list[float], lexical: list[float]) -> SuiteResult:
         "dense": arm(lexical[::-1], 0.4),
         "hybrid": arm(hybrid, 0.75),
     }
-    values = {key: found.evaluation.per_query["ndcg@10"] for key, found in result.arms.items()}
-    result.comparisons = {("hybrid", "lexical"): compare(values["hybrid"], values["lexical"])}
     return result
 
 
@@ -60,7 +58,9 @@ def result() -> BenchResult:
             "packages": {"torch": "2.13.0", "bm25s": "0.3.0", "sentence-transformers": None},
         },
     }
-    return BenchResult({each.name: each for each in suites}, settings)
+    named = {each.name: each for each in suites}
+    compare_suites(named)
+    return BenchResult(named, settings)
 
 
 def test_markdown_is_the_golden_report(result: BenchResult) -> None:

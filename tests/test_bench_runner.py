@@ -13,8 +13,9 @@ import pytest
 
 from lbr_search.bench import runner
 from lbr_search.bench.cache import BENCH_INDEXES
-from lbr_search.bench.metrics import METRICS
-from lbr_search.bench.runner import BenchProgress, run_bench
+from lbr_search.bench.metrics import METRICS, evaluate
+from lbr_search.bench.plan import BenchProgress
+from lbr_search.bench.runner import run_bench
 from lbr_search.bench.suites import default_encoders
 from lbr_search.bench.trec_io import read_run
 from lbr_search.config import ChunkConfig
@@ -22,7 +23,12 @@ from lbr_search.errors import ConfigError, CorpusError, EncoderError, MissingExt
 from lbr_search.types import Document, Qrels, Query
 from tests.conftest import HashEncoder
 
-ARM_KEYS = {*METRICS, "n_queries", "seconds", "latency_ms", "index_mb", "per_query"}
+ARM_KEYS = {
+    *METRICS,
+    *("n_queries", "seconds", "latency_ms", "index_mb", "per_query"),
+    *("n_without_hits", "n_without_relevant", "n_graded", "per_query_by_metric"),
+    *("queries_per_s", "documents_per_s", "index_bytes_per_document", "peak_rss_mb"),
+}
 
 
 class PeerEncoder(HashEncoder):
@@ -88,9 +94,15 @@ def test_every_arm_is_measured_and_written(
         assert arm["per_query"].keys() == qrels.keys()
         assert arm["ndcg@10"] == pytest.approx(np.mean(list(arm["per_query"].values())))
         assert arm["n_queries"] == len(qrels) and arm["index_mb"] > 0 and arm["seconds"] > 0
-        assert 0 < arm["latency_ms"]["p50"] <= arm["latency_ms"]["p95"]
+        latency = arm["latency_ms"]
+        assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
+        assert arm["queries_per_s"] == pytest.approx(len(qrels) / arm["seconds"])
+        assert arm["index_bytes_per_document"] == pytest.approx(arm["index_mb"] * 1e6 / 30)
+        assert arm["documents_per_s"] > 0
+        assert arm["per_query_by_metric"].keys() == set(METRICS) - {"ndcg@10"}
+        assert arm["ap"] == pytest.approx(np.mean(list(arm["per_query_by_metric"]["ap"].values())))
         run = read_run(tmp_path / "runs" / f"small.{name}.trec")
-        measured = runner.evaluate(run, qrels).per_query["ndcg@10"]
+        measured = evaluate(run, qrels).per_query["ndcg@10"]
         assert measured == pytest.approx(arm["per_query"])
     assert arms["lexical"]["ndcg@10"] > 0.9, "the queries are sentences of their documents"
 
@@ -130,6 +142,34 @@ def test_settings_say_what_the_numbers_depend_on(write_suite: Writer, home: Path
         ("dense", "st:tiny:dense"),
         ("hybrid", "st:tiny:hybrid"),
     }
+
+
+def test_metrics_asked_for_and_queries_counted(
+    write_suite: Writer, home: Path, qrels: Qrels, queries: list[Query]
+) -> None:
+    """nDCG@10 and what was named; queries of which nothing is relevant, or graded, are counted."""
+    first, second = queries[0].query_id, queries[1].query_id
+    odd = {**qrels, first: dict.fromkeys(qrels[first], 0), second: dict.fromkeys(qrels[second], 2)}
+    suite = write_suite(qrels=odd)
+    found = run_bench([suite], encoders=[HashEncoder()], home=home, metrics=["p@5", "success@1"])
+    for arm in found.to_json()["suites"]["small"]["arms"].values():
+        assert {"ndcg@10", "p@5", "success@1"} <= arm.keys() and "ap" not in arm
+        assert (arm["n_without_relevant"], arm["n_graded"]) == (1, 1)
+        assert arm["per_query"][first] == 0.0
+    with pytest.raises(ConfigError, match="no metric 'map'"):
+        run_bench([suite], encoders=[HashEncoder()], home=home, metrics=["map"])
+
+
+def test_every_arm_against_one(write_suite: Writer, home: Path) -> None:
+    """--against compares all other arms with it, over all suites as one family."""
+    suites, encoders = [write_suite("one"), write_suite("two")], [HashEncoder(), PeerEncoder()]
+    found = run_bench(suites, encoders=encoders, home=home, against="dense").suites
+    others = ["lexical", "hybrid", "st:tiny:dense", "st:tiny:hybrid"]
+    for suite in found.values():
+        assert list(suite.comparisons) == [(other, "dense") for other in others]
+        assert {c.n_compared for c in suite.comparisons.values()} == {8}
+    with pytest.raises(ConfigError, match="no arm is called 'sparse'"):
+        run_bench(suites, encoders=encoders, home=home, against="sparse")
 
 
 def test_a_second_call_reuses_the_index(write_suite: Writer, home: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lbr_search.corpus.duplicates import N_WORDS, near_duplicates
 from lbr_search.train.cleaning import PAIRS, Cleaner
-from lbr_search.train.duplicates import N_WORDS, near_duplicates
 from lbr_search.train.recipe import DataConfig
 
 RANDOM = random.Random(7)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lbr_search.corpus.overlap import HeldOut, held_out_of
 from lbr_search.errors import CorpusError
 from lbr_search.train.cleaning import PAIRS, Cleaner
-from lbr_search.train.overlap import HeldOut, held_out_of
 from lbr_search.train.recipe import DataConfig
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"

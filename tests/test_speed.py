@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lbr_search.bench.report import speed_report
 from lbr_search.bench.scale import ScaleTask, measure
 from lbr_search.bench.speed import SpeedOptions, measure_cold_query, run_speed
 from lbr_search.bench.speed_inputs import (
@@ -20,6 +19,7 @@ from lbr_search.bench.speed_inputs import (
     make_vectors,
     vector_blocks,
 )
+from lbr_search.bench.speed_report import speed_report
 from lbr_search.errors import ConfigError, EncoderError
 from lbr_search.protocols import Encoder
 from tests.conftest import HashEncoder

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lbr_search.bench.report import markdown_table, signed
-from lbr_search.bench.significance import Comparison, compare, holm
+from lbr_search.bench.significance import Comparison, compare, compare_all
 
 Values = Mapping[str, Mapping[str, float]]
 """suite -> query_id -> nDCG@10."""
@@ -51,13 +51,18 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """An arm against a baseline: over all suites, each suite alone, and p after correction."""
+    """An arm against a baseline: over all suites, and over each suite alone."""
 
     arm: str
     baseline: str
     overall: Comparison
+    """p corrected over all arms and baselines."""
     by_suite: Mapping[str, Comparison]
-    p_holm: float
+
+    @property
+    def p_holm(self) -> float:
+        """Of the comparison over all suites, corrected."""
+        return self.overall.p_holm
 
 
 def suite_means(values: Values) -> dict[str, float]:
@@ -75,17 +80,15 @@ def differences(arms: Sequence[Arm]) -> list[Difference]:
         for arm in arms
         if arm.name != name
     ]
-    overall = [compare(balanced(a.values), balanced(b.values)) for a, b in pairs]
-    corrected = holm([found.p_value for found in overall])
+    overall = compare_all([(balanced(a.values), balanced(b.values)) for a, b in pairs])
     return [
         Difference(
             arm.name,
             baseline.name,
             found,
             {s: compare(values, baseline.values[s]) for s, values in arm.values.items()},
-            p,
         )
-        for (arm, baseline), found, p in zip(pairs, overall, corrected, strict=True)
+        for (arm, baseline), found in zip(pairs, overall, strict=True)
     ]
 
 
@@ -161,7 +164,7 @@ def to_json(arms: Sequence[Arm]) -> dict[str, Any]:
             }
             for arm in arms
         },
-        "differences": [asdict(found) for found in differences(arms)],
+        "differences": [asdict(found) | {"p_holm": found.p_holm} for found in differences(arms)],
     }
 
 

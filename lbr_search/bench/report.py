@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -15,83 +15,123 @@ from lbr_search.bench.results import BenchResult, SuiteResult
 from lbr_search.bench.significance import ALPHA, Comparison
 from lbr_search.errors import ConfigError
 
-if TYPE_CHECKING:
-    from lbr_search.bench.speed import SpeedResult
-
-HEADINGS = (
+QUALITY_HEADINGS = {
+    "ndcg@10": "nDCG@10",
+    "recall@10": "R@10",
+    "recall@100": "R@100",
+    "recall@1000": "R@1000",
+    "rr@10": "RR@10",
+    "ap": "AP",
+    "p@10": "P@10",
+    "success@10": "S@10",
+    "judged@10": "judged",
+}
+"""Metric -> heading; another metric is headed by its own name."""
+COST_HEADINGS = (
     "suite",
     "arm",
-    "nDCG@10",
-    "R@10",
-    "R@100",
-    "RR@10",
-    "queries",
-    "seconds",
+    "documents/s",
+    "queries/s",
     "p50 ms",
     "p95 ms",
-    "index MB",
+    "p99 ms",
+    "index B/doc",
+    "peak MB",
 )
 COMPARISON_HEADINGS = (
     "suite",
     "arms",
     "nDCG@10",
-    "95 %",
-    "p",
+    "95% interval",
+    "p (Holm)",
+    "effect",
     "won/tied/lost",
     "smallest shown",
     "verdict",
 )
+REFERENCE_HEADINGS = ("system", "nDCG@10", "R@100", "source")
+COST_NOTE = (
+    "documents/s: of the build of the index, encoding included, when it was built; queries/s: all "
+    "queries in one call; ms: from a query's text to its hits, one at a time; peak MB: of the "
+    "whole process, models and mapped indexes included."
+)
+_TEXT_HEADINGS = {
+    "suite",
+    "arm",
+    "arms",
+    "verdict",
+    "system",
+    "source",
+    "index",
+    "setting",
+    "encoder",
+    "kind",
+    "times",
+}
 _N_LEFT = 2
-"""Columns of text; the others are numbers and stand to the right."""
+"""Columns of text in Markdown; the others are numbers and stand to the right."""
 
 
 def screen_report(result: BenchResult) -> RenderableType:
     """Tables of all arms and of the differences between them, then what to know."""
     parts: list[RenderableType] = []
-    arms = _rich_table("Results", HEADINGS)
+    headings = quality_headings(result)
+    has_costs = False
     for suite in result.suites.values():
-        best = _best(suite)
-        for row in _arm_rows(suite):
-            arms.add_row(*map(escape, row), style="bold" if row[2] == best else None)
-        arms.add_section()
-    parts.append(arms)
-    compared = list(_comparison_rows(result))
+        best = best_value(suite)
+        quality = rich_table(f"{suite.label}: quality, {suite.n_queries} queries", headings[1:-1])
+        for row in quality_rows(suite):
+            quality.add_row(*map(escape, row[1:-1]), style="bold" if row[2] == best else None)
+        parts.append(quality)
+        costs = list(cost_rows(suite))
+        if costs:
+            has_costs = True
+            parts.append(_filled(f"{suite.label}: cost", COST_HEADINGS[1:], costs))
+        others = list(reference_rows(suite))
+        if others:
+            parts.append(_filled(f"{suite.label}: of others", REFERENCE_HEADINGS, others))
+    if has_costs:
+        parts.append(Text(COST_NOTE, style="dim"))
+    compared = list(comparison_rows(result))
+    for suite in result.suites.values():
+        rows = [row for row in compared if row[0] == suite.label]
+        if rows:
+            title = f"{suite.label}: differences in nDCG@10"
+            parts.append(_filled(title, COMPARISON_HEADINGS[1:], rows))
     if compared:
-        table = _rich_table("Differences in nDCG@10", COMPARISON_HEADINGS)
-        for row in compared:
-            table.add_row(*map(escape, row))
-        parts += [table, Text(_note(), style="dim")]
+        parts.append(Text(comparison_note(result), style="dim"))
     parts += [Text(f"warning: {warning}", style="yellow") for warning in result.warnings]
     return Group(*parts)
 
 
-def speed_report(result: SpeedResult) -> RenderableType:
-    """One table a part: figures, the goal, and how they were measured."""
-    parts: list[RenderableType] = []
-    for name, measured in result.parts.items():
-        table = Table(title=f"Speed: {name}", title_justify="left")
-        table.add_column("figure")
-        table.add_column("value", justify="right")
-        for figure, value in _figures(measured):
-            table.add_row(escape(figure), escape(value))
-        parts += [table, Text(f"goal: {measured['goal']}"), Text(measured["how"], style="dim")]
-    return Group(*parts)
+def _filled(title: str, headings: tuple[str, ...], rows: Sequence[Sequence[str]]) -> Table:
+    """A table for the screen of rows whose first cell, the suite, stands in the title."""
+    table = rich_table(title, headings)
+    for row in rows:
+        table.add_row(*map(escape, row[1:]))
+    return table
 
 
 def markdown_report(result: BenchResult) -> str:
     """The same tables as Markdown, with what the numbers depend on below."""
     rows = []
     for suite in result.suites.values():
-        best = _best(suite)
+        best = best_value(suite)
         rows += [
             [row[0], row[1], f"**{row[2]}**" if row[2] == best else row[2], *row[3:]]
-            for row in _arm_rows(suite)
+            for row in quality_rows(suite)
         ]
-    parts = [markdown_table(HEADINGS, rows)]
-    compared = [list(row) for row in _comparison_rows(result)]
+    costs = [row for suite in result.suites.values() for row in cost_rows(suite)]
+    parts = [markdown_table(quality_headings(result), rows)]
+    if costs:
+        parts += [markdown_table(COST_HEADINGS, costs), COST_NOTE]
+    compared = [list(row) for row in comparison_rows(result)]
     if compared:
-        parts += [markdown_table(COMPARISON_HEADINGS, compared), _note()]
-    parts.append(_provenance(result))
+        parts += [markdown_table(COMPARISON_HEADINGS, compared), comparison_note(result)]
+    others = [row for suite in result.suites.values() for row in reference_rows(suite)]
+    if others:
+        parts += ["Of others:", markdown_table(("suite", *REFERENCE_HEADINGS), others)]
+    parts.append(provenance(result))
     if result.warnings:
         parts.append("\n".join(f"- {warning}" for warning in result.warnings))
     return "\n\n".join(parts) + "\n"
@@ -117,78 +157,97 @@ def replace_block(path: Path, content: str, *, name: str = "bench") -> None:
     unfinished.replace(path)
 
 
-def verdict(comparison: Comparison) -> str:
-    """What may be said of a difference."""
-    if not comparison.is_shown:
-        return "not shown"
-    return "better" if comparison.difference > 0 else "worse"
+def quality_headings(result: BenchResult) -> tuple[str, ...]:
+    """Suite, arm, every metric that was measured, and how many queries."""
+    arms = [arm for suite in result.suites.values() for arm in suite.arms.values()]
+    metrics = dict.fromkeys(name for arm in arms for name in arm.evaluation.means)
+    return ("suite", "arm", *(QUALITY_HEADINGS.get(m, m) for m in metrics), "queries")
 
 
-def _arm_rows(suite: SuiteResult) -> Iterator[list[str]]:
+def quality_rows(suite: SuiteResult) -> Iterator[list[str]]:
+    """A row an arm, as `quality_headings`."""
     for name, arm in suite.arms.items():
-        means = arm.evaluation.means
+        means = [f"{mean:.3f}" for mean in arm.evaluation.means.values()]
+        yield [suite.label, name, *means, str(arm.evaluation.n_queries)]
+
+
+def reference_rows(suite: SuiteResult) -> Iterator[list[str]]:
+    """The suite, and a row a reference number, as `REFERENCE_HEADINGS`."""
+    for found in suite.references:
+        recall = f"{found.recall_100:.3f}" if found.recall_100 else ""
+        yield [suite.label, found.system, f"{found.ndcg_10:.3f}", recall, found.source]
+
+
+def cost_rows(suite: SuiteResult) -> Iterator[list[str]]:
+    """A row an arm, as `COST_HEADINGS`; an imported arm has none."""
+    for name, arm in suite.arms.items():
+        if arm.cost is None:
+            continue
+        cost, latency = arm.cost, arm.cost.latency
         yield [
-            suite.name,
+            suite.label,
             name,
-            *(f"{means[metric]:.3f}" for metric in ("ndcg@10", "recall@10", "recall@100", "rr@10")),
-            str(arm.evaluation.n_queries),
-            f"{arm.seconds:.1f}",
-            f"{arm.latency.p50:.1f}",
-            f"{arm.latency.p95:.1f}",
-            f"{arm.index_mb:.1f}",
+            f"{cost.documents_per_s:,.0f}",
+            f"{arm.evaluation.n_queries / cost.seconds:,.0f}",
+            f"{latency.p50:.1f}",
+            f"{latency.p95:.1f}",
+            f"{latency.p99:.1f}",
+            f"{cost.bytes_per_document:,.0f}",
+            "" if cost.peak_rss_mb is None else f"{cost.peak_rss_mb:,.0f}",
         ]
 
 
-def _comparison_rows(result: BenchResult) -> Iterator[list[str]]:
+def comparison_cells(found: Comparison) -> list[str]:
+    """A comparison as the tables print it, from the difference to the verdict."""
+    low, high = (signed(value) for value in found.interval)
+    return [
+        signed(found.difference),
+        f"{low} to {high}",
+        "< .001" if found.p_holm < 0.001 else f"{found.p_holm:.3f}",
+        "" if found.effect_size is None else signed(found.effect_size, digits=2),
+        f"{found.wins}/{found.ties}/{found.losses}",
+        "none" if found.smallest_shown is None else f"{found.smallest_shown:.3f}",
+        found.verdict,
+    ]
+
+
+def comparison_rows(result: BenchResult) -> Iterator[list[str]]:
+    """A row a comparison, as `COMPARISON_HEADINGS`."""
     for suite in result.suites.values():
         for (system, baseline), found in suite.comparisons.items():
-            low, high = (signed(value) for value in found.interval)
-            yield [
-                suite.name,
-                f"{system} - {baseline}",
-                signed(found.difference),
-                f"{low} to {high}",
-                "< .001" if found.p_value < 0.001 else f"{found.p_value:.3f}",
-                f"{found.wins}/{found.ties}/{found.losses}",
-                f"{found.smallest_shown:.3f}",
-                verdict(found),
-            ]
+            yield [suite.label, f"{system} - {baseline}", *comparison_cells(found)]
 
 
-def _best(suite: SuiteResult) -> str:
+def best_value(suite: SuiteResult) -> str:
     """The highest nDCG@10 as it is printed, so that arms that look equal are both marked."""
     return max(
         (f"{arm.evaluation.means['ndcg@10']:.3f}" for arm in suite.arms.values()), default=""
     )
 
 
-def _figures(measured: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Name and printed value of every figure; nested ones are joined by a dot."""
-    for name, value in measured.items():
-        if isinstance(value, Mapping):
-            yield from _figures(value, f"{prefix}{name}.")
-        elif name not in {"how", "goal"}:
-            yield f"{prefix}{name}", f"{value:,.4g}" if isinstance(value, float) else str(value)
-
-
-def signed(difference: float) -> str:
+def signed(difference: float, *, digits: int = 3) -> str:
     """A difference with its sign; what rounds to nothing has none.
 
     >>> signed(0.0123), signed(-0.00001)
     ('+0.012', '0.000')
     """
-    shown = f"{difference:+.3f}"
+    shown = f"{difference:+.{digits}f}"
     return shown[1:] if float(shown) == 0 else shown
 
 
-def _note() -> str:
+def comparison_note(result: BenchResult) -> str:
+    """What the columns of the differences mean."""
+    n_compared = sum(len(suite.comparisons) for suite in result.suites.values())
     return (
-        f"p: paired randomisation test over queries; not shown = p >= {ALPHA:.2f}. "
-        "Smallest shown: the difference that this suite shows in 80 % of cases."
+        f"p: paired randomisation test over queries, corrected (Holm) for {n_compared} "
+        f"comparisons; not shown = p >= {ALPHA:.2f}, which is not to say that there is no "
+        "difference. 95 %: paired bootstrap of each difference alone. Effect: mean / standard "
+        "deviation of the differences. Smallest shown: the difference that the suite shows in "
+        "80 % of cases as one of so many comparisons; none = it has too few queries to show any."
     )
 
 
-def _provenance(result: BenchResult) -> str:
+def provenance(result: BenchResult) -> str:
     """One paragraph: which encoders, how documents were cut, which versions."""
     settings = result.settings
     packages = settings["environment"]["packages"]
@@ -198,27 +257,36 @@ def _provenance(result: BenchResult) -> str:
     named = ("torch", "faiss-cpu", "bm25s", "sentence-transformers", "ir-measures")
     versions = ", ".join(f"{name} {packages[name]}" for name in named if packages.get(name))
     search = settings["search"]
+    systems = f" Encoders: {encoders}." if encoders else ""
+    imported = ", ".join(f"{name} ({file})" for name, file in settings.get("imported", {}).items())
+    systems += f" Imported: {imported}." if imported else ""
     return (
         f"Split {settings['split']}; {cut}; {settings['index']['ann']} search; fusion "
-        f"{search['fusion']}, dense weight {search['dense_weight']}. Encoders: {encoders}. "
+        f"{search['fusion']}, dense weight {search['dense_weight']}.{systems} "
         f"lbr-search {settings['environment']['lbr_search']}, {versions}, "
         f"{settings['environment']['torch_threads']} threads."
     )
 
 
-def _rich_table(title: str, headings: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for number, heading in enumerate(headings):
-        is_text = number < _N_LEFT or heading == "verdict"
+def rich_table(title: str, headings: tuple[str, ...]) -> Table:
+    """An empty table for the screen; its numbers stand to the right and are not broken."""
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        is_text = heading in _TEXT_HEADINGS
         table.add_column(
-            heading, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text
+            heading if is_text else heading.replace(" ", "\n").replace("/tied/", "/\ntied/"),
+            justify="left" if is_text else "right",
+            overflow="fold",
+            no_wrap=not is_text or heading == "verdict",
         )
     return table
 
 
-def markdown_table(headings: tuple[str, ...], rows: list[list[str]]) -> str:
-    """A Markdown table; the first two columns to the left, the others are numbers."""
-    marks = ["---" if number < _N_LEFT else "---:" for number in range(len(headings))]
+def markdown_table(
+    headings: tuple[str, ...], rows: list[list[str]], *, n_left: int = _N_LEFT
+) -> str:
+    """A Markdown table; the first columns to the left, the others are numbers."""
+    marks = ["---" if number < n_left else "---:" for number in range(len(headings))]
     lines = [list(headings), marks, *rows]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lbr_search.bench.metrics import METRICS, Evaluation
 from lbr_search.bench.significance import Comparison
+from lbr_search.corpus.manifest import Reference
 from lbr_search.errors import ConfigError
 
 MODES = ("lexical", "dense", "hybrid")
 """Arms of an encoder, in the order of tables; lexical needs none and is measured once."""
+FIRST_HITS = 5
+"""Hits of each query that are kept for a reader to look at."""
 PEER_PREFIX = "st:"
 """Encoders of other people are named in full in every arm, ours by the mode alone."""
 
@@ -24,7 +27,41 @@ class Latency:
 
     p50: float
     p95: float
+    p99: float
     n_queries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an arm takes: time, disk and memory."""
+
+    seconds: float
+    """To encode and rank all queries of the suite in one call."""
+    latency: Latency
+    index_mb: float
+    """The whole index folder that the arm searched, in 10^6 bytes."""
+    documents_per_s: float
+    """Of the build of that index, when it was built."""
+    bytes_per_document: float
+    """Of that index."""
+    peak_rss_mb: float | None
+    """Of the whole process while the arm was measured, in 10^6 bytes; None = not known."""
+
+    def to_json(self, n_queries: int) -> dict[str, Any]:
+        """The part of an arm in the JSON file."""
+        return {
+            "seconds": self.seconds,
+            "latency_ms": {
+                "p50": self.latency.p50,
+                "p95": self.latency.p95,
+                "p99": self.latency.p99,
+            },
+            "index_mb": self.index_mb,
+            "queries_per_s": n_queries / self.seconds,
+            "documents_per_s": self.documents_per_s,
+            "index_bytes_per_document": self.bytes_per_document,
+            "peak_rss_mb": self.peak_rss_mb,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +69,26 @@ class ArmResult:
     """One way to search one suite."""
 
     evaluation: Evaluation
-    seconds: float
-    """To encode and rank all queries of the suite in one call."""
-    latency: Latency
-    index_mb: float
-    """The whole index folder that the arm searched, in 10^6 bytes."""
+    cost: Cost | None
+    """None = imported: its hits were found elsewhere."""
+    first_hits: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
+    """query_id -> the first `FIRST_HITS` hits with their scores, best first."""
 
     def to_json(self) -> dict[str, Any]:
-        """The arm as the JSON file holds it."""
+        """The arm as the JSON file holds it; costs of an imported arm are null."""
+        found = self.evaluation
+        cost = {"seconds": None, "latency_ms": {"p50": None, "p95": None}, "index_mb": None}
         return {
-            **{name: self.evaluation.means[name] for name in METRICS},
-            "n_queries": self.evaluation.n_queries,
-            "seconds": self.seconds,
-            "latency_ms": {"p50": self.latency.p50, "p95": self.latency.p95},
-            "index_mb": self.index_mb,
-            "per_query": dict(self.evaluation.per_query["ndcg@10"]),
+            **found.means,
+            "n_queries": found.n_queries,
+            "n_without_hits": found.n_without_hits,
+            "n_without_relevant": found.n_without_relevant,
+            "n_graded": found.n_graded,
+            **(cost if self.cost is None else self.cost.to_json(found.n_queries)),
+            "per_query": dict(found.per_query[METRICS[0]]),
+            "per_query_by_metric": {
+                name: dict(values) for name, values in found.per_query.items() if name != METRICS[0]
+            },
         }
 
 
@@ -69,6 +111,16 @@ class SuiteIngest:
     backend: str
     ann: str
     index_mb: float
+
+    @property
+    def documents_per_s(self) -> float:
+        """Of the build, encoding included."""
+        return self.n_documents / self.seconds
+
+    @property
+    def bytes_per_document(self) -> float:
+        """Of the whole index folder."""
+        return 1e6 * self.index_mb / max(1, self.n_documents)
 
     def to_json(self) -> dict[str, Any]:
         """The ingest as the settings hold it."""
@@ -97,12 +149,20 @@ class SuiteResult:
     domain: str
     content_hash: str
     n_documents: int = 0
+    is_synthetic: bool = False
+    references: tuple[Reference, ...] = ()
+    """What others measured on the same suite."""
     arms: dict[str, ArmResult] = field(default_factory=dict)
     ingests: dict[str, SuiteIngest] = field(default_factory=dict)
     """By encoder name."""
     comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     """(system arm, baseline arm) -> how nDCG@10 differs, over the same queries."""
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """The name as tables show it."""
+        return f"{self.name} (synthetic)" if self.is_synthetic else self.name
 
     @property
     def n_queries(self) -> int:
@@ -116,6 +176,8 @@ class SuiteResult:
             "content_hash": self.content_hash,
             "n_documents": self.n_documents,
             "n_queries": self.n_queries,
+            "synthetic": self.is_synthetic,
+            "references": [asdict(reference) for reference in self.references],
             "ingests": {name: ingest.to_json() for name, ingest in self.ingests.items()},
             "comparisons": [
                 {"system": system, "baseline": baseline, **comparison_json(found)}
@@ -159,13 +221,22 @@ def write_json(values: Mapping[str, Any], path: Path) -> None:
     Raises:
         ConfigError: the file cannot be written.
     """
+    write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a file under another name, then rename; the folder is made.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        unfinished.write_text(text, "utf-8")
         unfinished.replace(path)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error}.", "give another --json") from error
+        raise ConfigError(f"{path} cannot be written: {error}.", "give another file") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -185,21 +256,26 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     return {
         "ndcg@10_difference": comparison.difference,
         "p_value": comparison.p_value,
+        "p_holm": comparison.p_holm,
+        "n_compared": comparison.n_compared,
         "interval_95": list(comparison.interval),
+        "effect_size": comparison.effect_size,
         "smallest_shown_at_80_percent_power": comparison.smallest_shown,
         "wins": comparison.wins,
         "ties": comparison.ties,
         "losses": comparison.losses,
         "shown": comparison.is_shown,
+        "verdict": comparison.verdict,
     }
 
 
-def arm_name(encoder: str, mode: str, *, is_default: bool) -> str:
+def arm_name(encoder: str, mode: str, *, is_default: bool, reranker: str = "") -> str:
     """The name of an arm.
 
-    >>> arm_name("lbr-mini", "hybrid", is_default=True)
-    'hybrid'
+    >>> arm_name("lbr-mini", "hybrid", is_default=True, reranker="maxsim")
+    'hybrid+maxsim'
     >>> arm_name("st:e5", "dense", is_default=False)
     'st:e5:dense'
     """
-    return mode if is_default or mode == "lexical" else f"{encoder}:{mode}"
+    first_stage = mode if is_default or mode == "lexical" else f"{encoder}:{mode}"
+    return f"{first_stage}+{reranker}" if reranker else first_stage

@@ -2,69 +2,47 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
+from lbr_search.bench.arms import measure_arm
 from lbr_search.bench.cache import ingest_suite
-from lbr_search.bench.environment import describe_environment
-from lbr_search.bench.metrics import DEPTH, METRICS, evaluate
+from lbr_search.bench.comparisons import compare_suites
+from lbr_search.bench.drilldown import drill_down
+from lbr_search.bench.html_report import write_html
+from lbr_search.bench.imported import (
+    import_arm,
+    parse_runs,
+    refuse_shared_files,
+)
+from lbr_search.bench.metrics import METRICS, parse_metric
+from lbr_search.bench.plan import BenchProgress, Plan, settings_of
+from lbr_search.bench.references import references_of
 from lbr_search.bench.results import (
     MODES,
-    PEER_PREFIX,
     ArmResult,
     BenchResult,
-    Latency,
     SuiteIngest,
     SuiteResult,
     arm_name,
     make_folder,
     write_json,
 )
-from lbr_search.bench.significance import RESAMPLES, compare
-from lbr_search.bench.suites import open_suites
+from lbr_search.bench.suites import default_encoder, open_encoders, open_suites
 from lbr_search.bench.trec_io import write_run
-from lbr_search.config import ChunkConfig, IndexConfig, SearchConfig, check, to_mapping
+from lbr_search.config import ChunkConfig, IndexConfig, SearchConfig, check
 from lbr_search.corpus.suite import Suite
-from lbr_search.encoder.load import DEFAULT_ENCODER, load_encoder
-from lbr_search.errors import ConfigError, EncoderError
+from lbr_search.drawing import require_matplotlib
+from lbr_search.encoder.load import DEFAULT_ENCODER
+from lbr_search.errors import ConfigError
 from lbr_search.index.report import BuildProgress
 from lbr_search.protocols import CompressingEncoder, Encoder
 from lbr_search.search.searcher import Searcher
 from lbr_search.types import Run
 
-LATENCY_QUERIES = 200
-LATENCY_HITS = 10
 WHOLE_DOCUMENTS = ChunkConfig(chunk_tokens=0, overlap=0)
 EXACT_SEARCH = IndexConfig(ann="flat")
-
-
-@dataclass(frozen=True, slots=True)
-class BenchProgress:
-    """Where a benchmark is: a suite, what is done with it, and how far an ingest has come."""
-
-    suite: str
-    step: str
-    build: BuildProgress | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What stays the same for all suites of one call."""
-
-    modes: tuple[str, ...]
-    encoders: tuple[Encoder, ...]
-    home: Path
-    runs_dir: Path | None
-    chunk: ChunkConfig
-    index: IndexConfig
-    search: SearchConfig
-    rerankers: tuple[str, ...]
-    is_fresh: bool
-    progress: Callable[[BenchProgress], None]
 
 
 def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a default
@@ -75,11 +53,15 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     encoders: Sequence[str | Encoder] = (DEFAULT_ENCODER,),
     home: Path | str = Path(),
     json_path: Path | str | None = None,
+    html_path: Path | str | None = None,
     runs_dir: Path | str | None = None,
     chunk: ChunkConfig = WHOLE_DOCUMENTS,
     index: IndexConfig = EXACT_SEARCH,
     search: SearchConfig | None = None,
     rerankers: Sequence[str] = (),
+    imported: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    against: str | None = None,
     fresh: bool = False,
     progress: Callable[[BenchProgress], None] | None = None,
 ) -> BenchResult:
@@ -92,28 +74,40 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     Args:
         suites: folders or names of suites; none = all under ``corpora`` of the home.
         split: which judgements; ``dev`` also finds ``validation``.
-        modes: lexical, dense, hybrid; the lexical arm is measured once, from the first index.
+        modes: lexical, dense, hybrid; the lexical arm is measured once, from the first index. None
+            = imported runs alone: nothing is encoded.
         encoders: encoders or their specs. The first that is not a peer gives the arms ``dense``
             and ``hybrid``; the others give ``<encoder>:dense`` and ``<encoder>:hybrid``.
         home: folder of ``corpora`` and ``indexes``.
         json_path: write the results there as JSON.
+        html_path: write a page with tables, plots and single queries there; needs matplotlib.
         runs_dir: write every run there as ``SUITE.ARM.trec``.
         chunk: how documents are cut; 0 tokens = whole.
         index: backend and vector index.
         search: fusion and depth.
         rerankers: specs; each gives the hybrid arm of every LBR encoder once more, reranked, as
             ``hybrid+<reranker>``.
+        imported: ``NAME=FILE``: TREC runs of other systems, arms under their names; ``{suite}`` in
+            FILE stands for the name of each suite.
+        metrics: names as in `metrics.METRICS`; none = all of these. nDCG@10 is always measured.
+        against: the arm that every other one is compared with; None = hybrid with lexical, reranked
+            with not, and the default encoder with each peer.
         fresh: build all indexes anew.
         progress: told of every step.
 
     Raises:
-        ConfigError: an unknown mode, no encoder, or an output that cannot be written.
+        ConfigError: an unknown mode, metric or arm, no encoder, or no place for the output.
         CorpusError: no suite, or one without judged queries.
         EncoderError, MissingExtraError: an encoder cannot be loaded; no arm is left out.
     """
-    check(bool(modes) and set(modes) <= set(MODES), "modes", list(modes), f"of {', '.join(MODES)}")
-    opened = _open_encoders(encoders)
-    plan = _Plan(
+    is_given = bool(modes or imported) and set(modes) <= set(MODES)
+    check(is_given, "modes", list(modes), f"of {', '.join(MODES)}")
+    for metric in metrics:
+        parse_metric(metric)
+    if html_path is not None:
+        require_matplotlib()
+    opened = open_encoders(encoders) if modes else ()
+    plan = Plan(
         modes=tuple(mode for mode in MODES if mode in modes),
         encoders=opened,
         home=Path(home),
@@ -122,26 +116,38 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         index=index,
         search=search or SearchConfig(),
         rerankers=tuple(rerankers),
+        imported=parse_runs(imported),
+        metrics=tuple(dict.fromkeys((METRICS[0], *(metrics or METRICS)))),
         is_fresh=fresh,
         progress=progress or (lambda _: None),
     )
-    for folder in (plan.runs_dir, Path(json_path).parent if json_path is not None else None):
-        if folder is not None:
-            make_folder(folder)
+    files = [Path(path).parent for path in (json_path, html_path) if path is not None]
+    for folder in (*files, *([plan.runs_dir] if plan.runs_dir is not None else [])):
+        make_folder(folder)
     loaded = open_suites(suites, split=split, home=plan.home)
-    result = BenchResult(
-        suites={suite.name: _run_suite(suite, plan) for suite in loaded},
-        settings=_settings(plan, split),
-    )
+    refuse_shared_files(plan.imported, [suite.name for suite in loaded])
+    # what others made is read before the work, so that a wrong file costs none
+    imports = {suite.name: _import_runs(suite, plan) for suite in loaded}
+    measured = {suite.name: _run_suite(suite, plan) for suite in loaded}
+    for name, (arms, warnings) in imports.items():
+        _add_imported(measured[name], arms)
+        measured[name].warnings.extend(warnings)
+    result = BenchResult(measured, settings=settings_of(plan, split))
+    compare_suites(result.suites, against=against)
     if json_path is not None:
         write_json(result.to_json(), Path(json_path))
+    if html_path is not None:
+        details = {suite.name: drill_down(suite, measured[suite.name]) for suite in loaded}
+        write_html(result, details, Path(html_path))
     return result
 
 
-def _run_suite(suite: Suite, plan: _Plan) -> SuiteResult:
-    result = SuiteResult(suite.name, suite.domain, suite.content_hash)
-    result.warnings.extend(suite.warnings)
-    default = _default_encoder(plan.encoders)
+def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
+    result = SuiteResult(suite.name, suite.domain, suite.content_hash, suite.n_documents)
+    result.is_synthetic = suite.is_synthetic
+    result.references, warnings = references_of(suite, plan.home)
+    result.warnings.extend([*suite.warnings, *warnings])
+    default = default_encoder(plan.encoders)
     for number, encoder in enumerate(plan.encoders):
         modes = [mode for mode in plan.modes if mode != "lexical" or number == 0]
         if not modes:
@@ -158,96 +164,65 @@ def _run_suite(suite: Suite, plan: _Plan) -> SuiteResult:
         result.warnings.extend([*warnings, *_cut_warnings(ingest)])
         result.ingests[encoder.name] = ingest
         result.n_documents = ingest.n_documents
-        searcher = Searcher.open(ingest.folder, encoder=encoder, config=plan.search)
-        for mode in modes:
-            arm = arm_name(encoder.name, mode, is_default=encoder is default)
+        # reranked arms after those whose rankings they rerank
+        stages = [(mode, "") for mode in modes]
+        stages += [("hybrid", reranker) for reranker in _rerankers(plan, encoder)]
+        deep_runs: dict[str, Run] = {}
+        for mode, reranker in stages:
+            arm = arm_name(encoder.name, mode, is_default=encoder is default, reranker=reranker)
             plan.progress(BenchProgress(suite.name, f"search {arm}"))
-            result.arms[arm] = _measure(suite, searcher, ingest, mode, arm=arm, plan=plan)
-        for reranker in _rerankers(plan, encoder):
-            config = replace(plan.search, rerank=reranker)
-            searcher = Searcher.open(ingest.folder, encoder=encoder, config=config)
-            arm = arm_name(encoder.name, "hybrid", is_default=encoder is default) + f"+{reranker}"
-            plan.progress(BenchProgress(suite.name, f"search {arm}"))
-            result.arms[arm] = _measure(suite, searcher, ingest, "hybrid", arm=arm, plan=plan)
-    _compare(result)
+            config = replace(plan.search, rerank=reranker) if reranker else plan.search
+            result.arms[arm], run = measure_arm(
+                suite,
+                Searcher.open(ingest.folder, encoder=encoder, config=config),
+                mode,
+                ingest=ingest,
+                metrics=plan.metrics,
+                deep_runs=deep_runs,
+            )
+            _write_run(run, suite.name, arm, plan)
     return result
 
 
-def _rerankers(plan: _Plan, encoder: Encoder) -> tuple[str, ...]:
+def _import_runs(suite: Suite, plan: Plan) -> tuple[dict[str, ArmResult], list[str]]:
+    """Arms of other systems, and warnings."""
+    arms, warnings = {}, []
+    for run in plan.imported:
+        arms[run.name], found = import_arm(suite, run, metrics=plan.metrics)
+        warnings.extend(found)
+    return arms, warnings
+
+
+def _add_imported(result: SuiteResult, arms: Mapping[str, ArmResult]) -> None:
+    for name, arm in arms.items():
+        if name in result.arms:
+            raise ConfigError(
+                f"--run {name}=... has the name of an arm that is measured here.",
+                f"call it otherwise, e.g. --run other-{name}=...",
+            )
+        result.arms[name] = arm
+
+
+def _write_run(run: Run, suite: str, arm: str, plan: Plan) -> None:
+    if plan.runs_dir is not None:
+        name = f"{suite}.{arm}.trec".replace("/", "_")
+        write_run(run, plan.runs_dir / name, system="_".join(arm.split()))
+
+
+def _rerankers(plan: Plan, encoder: Encoder) -> tuple[str, ...]:
     """Those that this encoder's hybrid arm is reranked by."""
     is_ours = isinstance(encoder, CompressingEncoder) and "hybrid" in plan.modes
     return plan.rerankers if is_ours else ()
 
 
-def _index_config(plan: _Plan, encoder: Encoder) -> IndexConfig:
+def _index_config(plan: Plan, encoder: Encoder) -> IndexConfig:
     """With the vectors that rerankers read, where there is a reranker and an encoder for them."""
     return replace(plan.index, multi_vector=bool(_rerankers(plan, encoder)))
 
 
-def _ingest_progress(plan: _Plan, suite: str, encoder: str) -> Callable[[BuildProgress], None]:
+def _ingest_progress(plan: Plan, suite: str, encoder: str) -> Callable[[BuildProgress], None]:
     step = f"ingest with {encoder}"
     return lambda build: plan.progress(BenchProgress(suite, step, build))
-
-
-def _measure(
-    suite: Suite, searcher: Searcher, ingest: SuiteIngest, mode: str, *, arm: str, plan: _Plan
-) -> ArmResult:
-    """One arm: all queries in one call for the scores, then one at a time for the latency."""
-    texts = [query.text for query in suite.queries]
-    started = time.perf_counter()
-    rankings = searcher.rank_documents(texts, k=DEPTH, mode=mode)
-    seconds = time.perf_counter() - started
-    if searcher.warnings:
-        raise EncoderError(
-            f"suite {suite.name}, arm {arm}: a leg or a reranker did not work, so the arm would "
-            "not be what its name says: " + "; ".join(searcher.warnings),
-            "make it available, or leave the arm out with --mode or --rerank",
-        )
-    run: Run = {
-        query.query_id: dict(ranking)
-        for query, ranking in zip(suite.queries, rankings, strict=True)
-    }
-    if plan.runs_dir is not None:
-        name = f"{suite.name}.{arm}.trec".replace("/", "_")
-        write_run(run, plan.runs_dir / name, system="_".join(arm.split()))
-    return ArmResult(
-        evaluation=evaluate(run, suite.qrels),
-        seconds=seconds,
-        latency=_latency(searcher, texts, mode),
-        index_mb=ingest.index_mb,
-    )
-
-
-def _latency(searcher: Searcher, texts: Sequence[str], mode: str) -> Latency:
-    """Query text to hits with their texts; evenly spaced queries, after one that warms up."""
-    chosen = texts[:: max(1, -(-len(texts) // LATENCY_QUERIES))]
-    searcher.search(chosen[0], k=LATENCY_HITS, mode=mode)
-    milliseconds = []
-    for text in chosen:
-        started = time.perf_counter()
-        searcher.search(text, k=LATENCY_HITS, mode=mode)
-        milliseconds.append(1e3 * (time.perf_counter() - started))
-    p50, p95 = np.percentile(milliseconds, [50, 95])
-    return Latency(float(p50), float(p95), len(chosen))
-
-
-def _compare(result: SuiteResult) -> None:
-    """Hybrid against lexical, reranked against not, and the default encoder against each peer."""
-    pairs = []
-    for arm in result.arms:
-        first_stage, is_reranked, _ = arm.partition("+")
-        if is_reranked:
-            pairs.append((arm, first_stage))
-            continue
-        encoder, _, mode = arm.rpartition(":")
-        if mode == "hybrid":
-            pairs.append((arm, "lexical"))
-        if encoder:
-            pairs.append((mode, arm))
-    values = {name: arm.evaluation.per_query["ndcg@10"] for name, arm in result.arms.items()}
-    for system, baseline in pairs:
-        if system in values and baseline in values:
-            result.comparisons[system, baseline] = compare(values[system], values[baseline])
 
 
 def _cut_warnings(ingest: SuiteIngest) -> list[str]:
@@ -257,59 +232,3 @@ def _cut_warnings(ingest: SuiteIngest) -> list[str]:
         f"{ingest.encoder} read {ingest.n_truncated} of {ingest.n_chunks} texts in part "
         f"({ingest.n_tokens_lost} tokens lost)"
     ]
-
-
-def _open_encoders(given: Sequence[str | Encoder]) -> tuple[Encoder, ...]:
-    opened = tuple(load_encoder(each) if isinstance(each, str) else each for each in given)
-    if not opened:
-        raise ConfigError("no encoder was given.", f"--encoder {DEFAULT_ENCODER}")
-    names = [encoder.name for encoder in opened]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(
-            f"two encoders are called {twice!r}, so their arms would be too: "
-            + ", ".join(encoder.spec for encoder in opened if encoder.name == twice),
-            "give each encoder once, or bench them in two calls",
-        )
-    return opened
-
-
-def _default_encoder(encoders: Sequence[Encoder]) -> Encoder | None:
-    """The encoder whose arms are named by the mode alone: the first that is not a peer."""
-    return next((each for each in encoders if not each.spec.startswith(PEER_PREFIX)), None)
-
-
-def _settings(plan: _Plan, split: str) -> dict[str, object]:
-    default = _default_encoder(plan.encoders)
-    return {
-        "split": split,
-        "modes": list(plan.modes),
-        "encoders": [
-            {
-                "name": encoder.name,
-                "spec": encoder.spec,
-                "fingerprint": encoder.fingerprint,
-                "dim": encoder.dim,
-                "max_tokens": encoder.max_tokens,
-                "default": encoder is default,
-            }
-            for encoder in plan.encoders
-        ],
-        "chunk": to_mapping(plan.chunk),
-        "index": to_mapping(plan.index),
-        "search": to_mapping(plan.search),
-        "metrics": {"names": list(METRICS), "depth": DEPTH, "library": "ir-measures"},
-        "latency": {
-            "queries": LATENCY_QUERIES,
-            "k": LATENCY_HITS,
-            "from": "query text",
-            "to": "hits with their texts",
-            "unit": "ms, one query at a time",
-        },
-        "significance": {
-            "test": "paired randomisation, two-sided",
-            "resamples": RESAMPLES,
-            "seed": 0,
-        },
-        "environment": describe_environment(),
-    }

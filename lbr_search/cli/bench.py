@@ -13,6 +13,8 @@ from lbr_search.config import MODES, ChunkConfig
 from lbr_search.registry import RERANKERS
 
 SPEED_PARTS = ("encode", "ingest", "search", "cold_query", "scale")  # bench.speed.PARTS; heavy
+FULL_TABLES = 3
+"""Suites up to which --markdown writes every number; more have a row each."""
 PEER_NOTE = (
     f"note: the peer {DEFAULT_PEER} is left out, its packages are not installed."
     ' Add it with: pip install "lbr-search[peers]"'
@@ -24,7 +26,8 @@ def bench(
     suites: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Suite folders, or names under corpora/. None: every suite under corpora/.",
+            help="Suite folders, folders of suites, or names under corpora/. None: all under"
+            " corpora/.",
             metavar="SUITE",
             show_default=False,
         ),
@@ -32,7 +35,10 @@ def bench(
     split: Annotated[str, typer.Option(help="Which qrels: train, dev or test.")] = "test",
     mode: Annotated[
         list[str] | None,
-        typer.Option(help=" | ".join(MODES) + "; repeat for several. Default: all."),
+        typer.Option(
+            help=" | ".join(MODES) + "; repeat for several. Default: all. none: the arms of --run"
+            " alone."
+        ),
     ] = None,
     encoder: Annotated[
         list[str] | None,
@@ -49,8 +55,38 @@ def bench(
             + "; repeat for several."
         ),
     ] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FILE: a TREC run of another system as an arm; repeat for several. With"
+            " several suites write {suite} in FILE.",
+            show_default=False,
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Besides nDCG@10 measure only these, e.g. p@5, success@1, recall@1000, judged@10,"
+            " ap; repeat for several. Default: nine measures.",
+            show_default=False,
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Arm that every other one is compared with. Default: hybrid with lexical, reranked"
+            " with not, ours with each peer.",
+            show_default=False,
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File to write all numbers to.")
+    ] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", help="File to write one page to: tables, plots, the queries that differ most."
+        ),
     ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder to write TREC runs to.")] = None,
     markdown: Annotated[
@@ -87,6 +123,7 @@ def bench(
     from lbr_search.bench.report import markdown_report, replace_block
     from lbr_search.bench.runner import run_bench
     from lbr_search.bench.suites import default_encoders
+    from lbr_search.bench.summary import summary_report
     from lbr_search.cli.progress import BenchLine
     from lbr_search.cli.render import show_bench
 
@@ -97,27 +134,32 @@ def bench(
         result = run_bench(
             suites or [],
             split=split,
-            modes=mode or MODES,
+            modes=() if mode == ["none"] else mode or MODES,
             encoders=encoders,
             home=home_of(context),
             json_path=json_file,
+            html_path=html_file,
             runs_dir=runs,
             rerankers=rerank or [],
+            imported=run or [],
+            metrics=metric or [],
+            against=against,
             chunk=ChunkConfig(chunk_tokens, overlap=chunk_tokens // 8),
             fresh=fresh,
             progress=line.update,
         )
-    show_bench(result, json_file=json_file, runs=runs)
+    show_bench(result, written={"numbers": json_file, "report": html_file, "runs": runs})
     if markdown is not None:
-        replace_block(markdown, markdown_report(result))
+        is_short = len(result.suites) <= FULL_TABLES
+        replace_block(markdown, (markdown_report if is_short else summary_report)(result))
 
 
 def measure_speed(
     encoders: list[str], sizes: dict[str, Any], home: Path, json_file: Path | None
 ) -> None:
     """Measure speed and memory with the first encoder, and print the figures."""
-    from lbr_search.bench.report import speed_report
     from lbr_search.bench.speed import SpeedOptions, run_speed
+    from lbr_search.bench.speed_report import speed_report
     from lbr_search.cli.progress import Line
 
     options = SpeedOptions(**sizes)
@@ -133,5 +175,6 @@ def measure_speed(
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
-        epilog="Example: lbr-search bench corpora/demo/medical --mode hybrid --json out.json"
+        name="run",
+        epilog="Also: bench gate | contamination | ann | probe. Example: lbr-search bench scifact",
     )(bench)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -60,6 +61,47 @@ def check(
     reports = check_all(names or [], home_of(context))
     show_records([report.row() for report in reports], as_json=as_json)
     refuse_broken(reports)
+
+
+@corpora_app.command(epilog="Example: lbr-search corpora add ~/my-suite --name my-suite")
+def add(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="BEIR folder.", metavar="DIR")],
+    name: Annotated[str, typer.Option(help="What to call it.")],
+    domain: Annotated[str, typer.Option(help="E.g. medical. Default: as its SOURCE.json.")] = "",
+    licence: Annotated[str, typer.Option(help="Of its texts.")] = "",
+) -> None:
+    """Check an own BEIR folder and copy it into corpora/, so that it is known by name."""
+    from lbr_search.cli.console import to_stderr
+    from lbr_search.corpus.add import add_corpus
+
+    into = home_of(context) / "corpora"
+    report = add_corpus(folder, name=name, into=into, domain=domain, licence=licence)
+    queries = ", ".join(f"{split} {n}" for split, n in report.n_queries.items()) or "none"
+    to_stderr(f"{report.folder}: {report.n_documents:,} documents; queries: {queries}")
+
+
+@corpora_app.command(
+    epilog="Example: lbr-search corpora make indexes/hospital --name hospital-made"
+)
+def make(
+    context: typer.Context,
+    index: Annotated[Path, typer.Argument(help="Folder of an index.", metavar="INDEX")],
+    name: Annotated[str, typer.Option(help="What to call the suite.")],
+    queries: Annotated[int, typer.Option(min=1, help="Most queries.")] = 500,
+    seed: Annotated[int, typer.Option(help="Of the choice of documents.")] = 0,
+) -> None:
+    """Make a synthetic suite: titles, headings, docstrings and definitions ask for their rest."""
+    from lbr_search.bench.known_items import make_suite
+    from lbr_search.cli.console import to_stderr
+
+    into = home_of(context) / "corpora"
+    made = make_suite(index, name=name, into=into, n_queries=queries, seed=seed)
+    kinds = ", ".join(f"{kind} {n}" for kind, n in made.by_kind.items())
+    to_stderr(
+        f"{made.folder}: {made.n_documents:,} documents; synthetic queries: {kinds};"
+        f" {made.n_repeated} not asked, for another document has the same"
+    )
 
 
 def register(app: typer.Typer) -> None:

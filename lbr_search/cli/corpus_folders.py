@@ -8,7 +8,12 @@ from pathlib import Path
 
 from lbr_search.corpus.check import check
 from lbr_search.corpus.demo import READER
-from lbr_search.corpus.manifest import find_manifest, load_manifest, shipped_manifests
+from lbr_search.corpus.manifest import (
+    CorpusManifest,
+    find_manifest,
+    load_manifest,
+    shipped_manifests,
+)
 from lbr_search.corpus.sources import shipped_corpora, source_domain, source_record
 from lbr_search.corpus.suite import discover_suites, load_suite
 from lbr_search.errors import CorpusError
@@ -20,7 +25,7 @@ class KnownCorpus:
 
     name: str
     state: str
-    """shipped, fetched, here (put there by the user) or can be fetched."""
+    """shipped, fetched, here (put there by the user, or made), can be fetched or can be added."""
     domain: str
     licence: str
     where: str
@@ -71,11 +76,15 @@ def list_known(home: Path) -> list[KnownCorpus]:
     known += [_known(path, "fetched" if path.name in manifests else "here") for path in own]
     here = {path.name for path in own}
     known += [
-        KnownCorpus(name, "can be fetched", found.domain, found.licence, found.source_page)
+        KnownCorpus(name, _state(found), found.domain, found.licence, found.source_page)
         for name, found in manifests.items()
         if name not in here
     ]
     return known
+
+
+def _state(manifest: CorpusManifest) -> str:
+    return "can be fetched" if manifest.can_be_fetched else "can be added"
 
 
 def check_all(names: Sequence[str], home: Path) -> list[CheckedCorpus]:

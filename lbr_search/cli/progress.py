@@ -11,7 +11,7 @@ from lbr_search.cli.console import stderr, to_stderr
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from lbr_search.bench.runner import BenchProgress
+    from lbr_search.bench.plan import BenchProgress
     from lbr_search.corpus.download import DownloadProgress
     from lbr_search.index.report import BuildProgress
     from lbr_search.ingest import IngestProgress

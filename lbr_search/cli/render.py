@@ -136,12 +136,12 @@ def ingest_json(report: IngestReport) -> dict[str, Any]:
     }
 
 
-def show_bench(result: BenchResult, *, json_file: Path | None, runs: Path | None) -> None:
+def show_bench(result: BenchResult, *, written: Mapping[str, Path | None]) -> None:
     """Print the tables of a benchmark and say what was written."""
     from lbr_search.bench.report import screen_report
 
     show(screen_report(result))
-    for what, path in (("numbers", json_file), ("runs", runs)):
+    for what, path in written.items():
         if path is not None:
             to_stderr(f"{what} written to {path}")
 

@@ -49,6 +49,12 @@ def fetch(
         CorpusError: the download, its digest, its content or its counts are wrong; or the folder
             exists and is not whole; or another process is fetching it.
     """
+    if not manifest.can_be_fetched:
+        raise CorpusError(
+            f"{manifest.name} is known by its numbers alone: the addresses of its files are not.",
+            f"get it from {manifest.source_page} under its licence ({manifest.licence}), put it "
+            f"into BEIR's layout, and: lbr-search corpora add DIR --name {manifest.name}",
+        )
     folder, partial = into / manifest.name, into / f".{manifest.name}.partial"
     try:
         partial.mkdir(parents=True, exist_ok=True)

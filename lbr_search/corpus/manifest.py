@@ -10,15 +10,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from lbr_search.config import from_mapping, load_toml
 from lbr_search.errors import ConfigError, CorpusError
 from lbr_search.registry import nearest
 
-FORMATS = ("beir-zip", "beir-tar", "parquet", "jsonl")
-"""A BEIR archive, or one file each for documents, queries and the judgements of a split."""
+LISTED = "listed"
+FORMATS = ("beir-zip", "beir-tar", "parquet", "jsonl", LISTED)
+"""A BEIR archive, or one file each for documents, queries and the judgements of a split. Listed:
+the addresses of its files are not known, so that a user has to bring them."""
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,19 @@ class RemoteFile:
         """Name to download to: role, split, and the suffix of the address."""
         suffix = "".join(Path(urlsplit(self.url).path).suffixes[-2:])
         return "-".join(part for part in (self.role, self.split) if part) + suffix
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What somebody else measured on the test split."""
+
+    system: str
+    ndcg_10: float
+    """nDCG@10, 0 to 1."""
+    source: str
+    """Who says so, and when it was read there."""
+    recall_100: float = 0.0
+    """Recall@100, 0 to 1; 0 = not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +86,13 @@ class CorpusManifest:
     queries: dict[str, int] = field(default_factory=dict)
     """Split -> expected number of judged queries."""
     files: tuple[RemoteFile, ...] = ()
+    reference: tuple[Reference, ...] = ()
+    """Numbers to compare with; they depend on prompts, tokenizers and fields."""
+
+    @property
+    def can_be_fetched(self) -> bool:
+        """Whether the addresses of its files are known."""
+        return self.format != LISTED
 
     def __post_init__(self) -> None:
         mistakes = _mistakes(self)
@@ -83,15 +107,23 @@ def load_manifest(path: Path) -> CorpusManifest:
         ConfigError: the mistakes of a section, each with the nearest known name.
     """
     values = load_toml(path)
-    raw_files = values.pop("files", [])
-    if not isinstance(raw_files, list) or not all(isinstance(raw, dict) for raw in raw_files):
-        raise ConfigError(f"{path}: files is not a list of tables.", "write [[files]] sections")
-    files = []
-    for number, raw in enumerate(raw_files, start=1):
-        _require(RemoteFile, raw, f"{path} files {number}")
-        files.append(from_mapping(RemoteFile, raw, where=f"{path} files {number}"))
+    files = _tables(values, "files", RemoteFile, path)
+    references = _tables(values, "reference", Reference, path)
     _require(CorpusManifest, values, str(path))
-    return from_mapping(CorpusManifest, values | {"files": files}, where=str(path))
+    lists = {"files": files, "reference": references}
+    return from_mapping(CorpusManifest, values | lists, where=str(path))
+
+
+def _tables(values: dict[str, Any], key: str, record: type[Record], path: Path) -> list[Record]:
+    """The ``[[key]]`` sections of a manifest as records; takes them out of `values`."""
+    raw_tables = values.pop(key, [])
+    if not isinstance(raw_tables, list) or not all(isinstance(raw, dict) for raw in raw_tables):
+        raise ConfigError(f"{path}: {key} is not a list of tables.", f"write [[{key}]] sections")
+    records = []
+    for number, raw in enumerate(raw_tables, start=1):
+        _require(record, raw, f"{path} {key} {number}")
+        records.append(from_mapping(record, raw, where=f"{path} {key} {number}"))
+    return records
 
 
 def shipped_manifests(home: Path) -> dict[str, Path]:
@@ -151,8 +183,17 @@ def _mistakes(manifest: CorpusManifest) -> list[str]:
     roles = [file.role for file in manifest.files]
     is_archive = manifest.format.startswith("beir-")
     expected = ["archive"] if is_archive else ["corpus", "queries", "qrels"]
+    expected = expected if manifest.can_be_fetched else []
     if sorted(set(roles)) != sorted(expected) or (is_archive and len(roles) > 1):
         found.append(f"files have the roles {roles}; {manifest.format} needs {expected}")
+    for each in manifest.reference:
+        if not 0 < each.ndcg_10 <= 1 or not 0 <= each.recall_100 <= 1 or not each.source:
+            found.append(f"reference {each.system!r} is not between 0 and 1, or has no source")
+    return found + _file_mistakes(manifest)
+
+
+def _file_mistakes(manifest: CorpusManifest) -> list[str]:
+    found = []
     for file in manifest.files:
         if urlsplit(file.url).scheme not in ("http", "https"):
             found.append(f"url = {file.url!r} is neither http nor https")

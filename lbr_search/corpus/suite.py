@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lbr_search.corpus.compressed import find_compressed, read_lines
@@ -44,6 +44,8 @@ class Suite:
     """Hex digest of what the documents are made from; the same for all splits."""
     n_documents: int = 0
     split: str = "test"
+    is_synthetic: bool = False
+    """Its queries were made from its documents; nobody asked them."""
     warnings: list[str] = field(default_factory=list)
     """What is odd but not wrong, one sentence each, with counts."""
 
@@ -61,7 +63,11 @@ def load_suite(path_or_name: Path | str, *, split: str = "test", home: Path) -> 
     domain = source_domain(folder, record)
     if record.get("reader") == READER:
         return _load_stdlib(folder, domain, split)
-    return _load_beir(folder, domain, split)
+    suite = _load_beir(folder, domain, split)
+    if record.get("synthetic") is not True:
+        return suite
+    made = f"synthetic: {record.get('how', 'its queries were made from its documents')}"
+    return replace(suite, is_synthetic=True, warnings=[made, *suite.warnings])
 
 
 def discover_suites(folder: Path) -> list[Path]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from lbr_search.corpus.duplicates import near_duplicates
+from lbr_search.corpus.overlap import HeldOut, held_out_of
 from lbr_search.corpus.rejects import Rejects
 from lbr_search.corpus.suite import discover_suites
 from lbr_search.errors import CorpusError
 from lbr_search.train.cloze import cloze_pairs
-from lbr_search.train.duplicates import near_duplicates
-from lbr_search.train.overlap import HeldOut, held_out_of
 from lbr_search.train.recipe import DataConfig
 from lbr_search.train.sources import read_pairs, read_structure, read_text, source_path
 

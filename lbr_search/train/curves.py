@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
-from lbr_search.errors import MissingExtraError
+from lbr_search.drawing import COLOURS, DASHES, draw_svg
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
-"""Source: Okabe and Ito 2008, "Color Universal Design". Black and a dark blue read in grey, too."""
-DASHES = ("-", "--", ":", "-.")
-"""So that no curve is told by its colour alone."""
 SMOOTH_FROM = 200
 """Points from which on a curve is drawn as running means besides its pale self."""
 
@@ -40,31 +34,18 @@ def draw(curves: Sequence[Curve], *, title: str, key: str) -> str:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
+
+    def fill(axes: Any) -> None:  # noqa: ANN401 - Axes
         from matplotlib.ticker import MaxNLocator
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"drawing curves needs the package {error.name!r}, which is not installed.",
-            'pip install "lbr-search[train]"',
-        ) from error
-    # text as text: small, searchable, in the reader's own font; the salt makes ids repeatable
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": key, "font.family": "sans-serif"}):
-        figure = Figure(figsize=(8, 3.2), layout="constrained")
-        axes = figure.subplots()
+
         for curve, colour, dash in zip(curves, cycle(COLOURS), cycle(DASHES), strict=False):
             _add(axes, curve, colour, dash)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("step")
         axes.set_ylabel(title)
-        axes.grid(visible=True, alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-        file = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(file, format="svg", metadata=nothing)
-    return _embeddable(file.getvalue(), key)
+
+    return draw_svg(fill, key=key)
 
 
 def _add(axes: Any, curve: Curve, colour: str, dash: str) -> None:  # noqa: ANN401 - Axes
@@ -94,9 +75,3 @@ def running_mean(values: Sequence[float], *, share: float = 0.05) -> list[float]
         total += value - (values[place - width] if place >= width else 0.0)
         means.append(total / min(place + 1, width))
     return means
-
-
-def _embeddable(svg: str, key: str) -> str:
-    """Without the prolog of a file, and with ids of its own."""
-    svg = svg[svg.index("<svg") :].strip()
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{key}-", svg)

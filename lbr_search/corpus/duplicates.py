@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lbr_search.train.overlap import WordRuns
+from lbr_search.corpus.overlap import WordRuns
 
 N_WORDS = 5
 MIN_RUNS = 8
@@ -23,6 +23,32 @@ N_BANDS, N_ROWS = 16, 4
 that shares 85 in 100 practically always; the estimated share has a deviation of .05."""
 _SEED = 20_240_501
 _SHIFT = np.uint64(32)
+
+
+class Signatures:
+    """Texts -> MinHash signatures: the share of equal places estimates the share of equal runs."""
+
+    def __init__(self) -> None:
+        self._runs = WordRuns(N_WORDS)
+        generator = np.random.default_rng(_SEED)
+        shape = (N_BANDS * N_ROWS, 1)
+        drawn = generator.integers(1, 2**63, size=shape, dtype=np.uint64)
+        self._factors = drawn * np.uint64(2) + np.uint64(1)
+
+    def of(self, text: str) -> NDArray[np.uint32] | None:
+        """(`N_BANDS` * `N_ROWS`,); None = shorter than 12 words, where a share says little."""
+        found = self._runs.of(text)
+        if len(found) < MIN_RUNS:
+            return None
+        # multiply-shift hashing: the upper half of an odd multiple
+        least: NDArray[np.uint64] = ((found[None, :] * self._factors) >> _SHIFT).min(axis=1)
+        return least.astype(np.uint32)
+
+
+def band_keys(signature: NDArray[np.uint32]) -> list[bytes]:
+    """One key a band: texts that share a key are worth comparing."""
+    parts = signature.reshape(N_BANDS, N_ROWS)
+    return [bytes([band]) + part.tobytes() for band, part in enumerate(parts)]
 
 
 def near_duplicates(texts: Sequence[str], *, threshold: float) -> NDArray[np.int64]:
@@ -36,23 +62,16 @@ def near_duplicates(texts: Sequence[str], *, threshold: float) -> NDArray[np.int
         (N,) positions of earlier texts that repeat none themselves; -1 = the text is new, or
         shorter than 12 words.
     """
-    runs = WordRuns(N_WORDS)
-    generator = np.random.default_rng(_SEED)
-    shape = (N_BANDS * N_ROWS, 1)
-    factors = generator.integers(1, 2**63, size=shape, dtype=np.uint64) * np.uint64(2) + np.uint64(
-        1
-    )
+    signer = Signatures()
     signatures = np.zeros((len(texts), N_BANDS * N_ROWS), dtype=np.uint32)
     earlier = np.full(len(texts), -1, dtype=np.int64)
     buckets: dict[bytes, int] = {}
     for number, text in enumerate(texts):
-        found = runs.of(text)
-        if len(found) < MIN_RUNS:
+        signature = signer.of(text)
+        if signature is None:
             continue
-        # multiply-shift hashing: the upper half of an odd multiple
-        signature = ((found[None, :] * factors) >> _SHIFT).min(axis=1).astype(np.uint32)
         signatures[number] = signature
-        keys = [bytes([band]) + part.tobytes() for band, part in _bands(signature)]
+        keys = band_keys(signature)
         met = sorted({buckets[key] for key in keys if key in buckets})
         if met:
             shares = (signatures[met] == signature).mean(axis=1)
@@ -63,7 +82,3 @@ def near_duplicates(texts: Sequence[str], *, threshold: float) -> NDArray[np.int
         for key in keys:
             buckets.setdefault(key, number)
     return earlier
-
-
-def _bands(signature: NDArray[np.uint32]) -> list[tuple[int, NDArray[np.uint32]]]:
-    return list(enumerate(signature.reshape(N_BANDS, N_ROWS)))

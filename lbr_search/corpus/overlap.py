@@ -22,6 +22,11 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Odd, so that multiplying by it loses nothing modulo 2**64."""
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    return _WORD.findall(text.lower())
+
+
 class WordRuns:
     """Texts -> hashes of their runs of words, the same in every process.
 
@@ -35,16 +40,12 @@ class WordRuns:
 
     def of(self, text: str) -> NDArray[np.uint64]:
         """One number a run, in the order of the text; none for a text without words."""
-        words = _WORD.findall(text.lower())
-        if not words:
-            return np.zeros(0, dtype=np.uint64)
-        codes = np.array([self._code(word) for word in words], dtype=np.uint64)
-        n = min(self._n_words, len(codes))
-        runs = np.full(len(codes) - n + 1, n, dtype=np.uint64)  # a short text is no part of a run
-        for offset in range(n):
-            runs = (runs ^ codes[offset : offset + len(runs)]) * _FACTOR
-            runs ^= runs >> np.uint64(29)
-        return runs
+        codes = self.codes(text)
+        return runs_of(codes, min(self._n_words, len(codes)))
+
+    def codes(self, text: str) -> NDArray[np.uint64]:
+        """One number a word, in the order of the text."""
+        return np.array([self._code(word) for word in words_of(text)], dtype=np.uint64)
 
     def _code(self, word: str) -> int:
         code = self._codes.get(word)
@@ -52,6 +53,22 @@ class WordRuns:
             code = int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little")
             self._codes[word] = code
         return code
+
+
+def runs_of(codes: NDArray[np.uint64], n_words: int) -> NDArray[np.uint64]:
+    """Hashes of all runs of `n_words` of a text's words; runs of other lengths have other ones.
+
+    Args:
+        codes: of the words, as `WordRuns.codes` gives them.
+        n_words: 1 or more; none fit into a shorter text.
+    """
+    if not 0 < n_words <= len(codes):
+        return np.zeros(0, dtype=np.uint64)
+    runs = np.full(len(codes) - n_words + 1, n_words, dtype=np.uint64)
+    for offset in range(n_words):
+        runs = (runs ^ codes[offset : offset + len(runs)]) * _FACTOR
+        runs ^= runs >> np.uint64(29)
+    return runs
 
 
 class HeldOut:
