@@ -65,6 +65,8 @@ class IngestReport:
     """Counts, seconds by phase, sizes and the vector index chosen."""
     rejected: dict[str, int] = field(default_factory=dict)
     """Lines that could not be read, by reason; they stand in `rejected_path`."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Files that a rule leaves out (generated, ignored, no reader ...), by reason; listed there."""
     rejected_path: Path | None = None
     notes: tuple[str, ...] = ()
     """Settings that were adjusted, in sentences."""
@@ -133,7 +135,8 @@ def build_index(  # noqa: PLR0913 - the front door: every option is a keyword wi
         domain=domain,
         build=report,
         rejected=rejects.by_reason,
-        rejected_path=rejects.path if rejects.n_rejected else None,
+        left_out=rejects.skipped,
+        rejected_path=rejects.path if rejects.n_rejected or rejects.skipped else None,
         notes=tuple(notes),
     )
 

@@ -82,7 +82,8 @@ def show_ingest(report: IngestReport, *, as_json: bool) -> None:
         "unchanged": built.n_unchanged,
         "taken over from a stopped run": built.n_resumed,
     }
-    skipped = ", ".join(f"{n:,} {reason}" for reason, n in report.rejected.items()) or "none"
+    reasons = {**report.rejected, **report.left_out}
+    skipped = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items()) or "none"
     rows = {
         "index": str(report.index) + (" (nothing had changed)" if built.is_noop else ""),
         "documents": f"{built.n_documents:,} read: "
@@ -106,6 +107,7 @@ def ingest_json(report: IngestReport) -> dict[str, Any]:
         "domain": report.domain,
         **dataclasses.asdict(report.build),
         "rejected": report.rejected,
+        "left_out": report.left_out,
         "rejected_path": str(report.rejected_path) if report.rejected_path else None,
         "notes": list(report.notes),
     }
