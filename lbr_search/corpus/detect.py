@@ -92,6 +92,16 @@ def detect_file(path: Path) -> str | None:
     return name if plain == path.name or name in PACKABLE else None
 
 
+def has_known_suffix(path: Path) -> bool:
+    """Whether a file may be of a known kind, by its name alone.
+
+    >>> has_known_suffix(Path("a.jsonl.gz")), has_known_suffix(Path("a.png"))
+    (True, False)
+    """
+    suffix = Path(plain_name(path)).suffix.lower()
+    return suffix in _READER_OF_SUFFIX or path.name.lower().endswith(".tar.bz2")
+
+
 def _kind_of_xml(path: Path) -> str | None:
     head = _head(path)
     return next((name for pattern, name in _XML_KINDS if pattern.search(head)), None)

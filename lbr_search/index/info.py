@@ -39,7 +39,7 @@ def index_info(folder: Path) -> dict[str, Any]:
         IndexFormatError: there is no index, it is half written, or files are missing or cut.
     """
     manifest = load_manifest(folder)
-    store = ChunkStore.open_latest(store_folder(folder), is_writer=False)
+    store = ChunkStore.open_latest(store_folder(folder, manifest), is_writer=False)
     seal = asdict(manifest.seal)
     del seal["golden"]
     return {
@@ -67,7 +67,7 @@ def index_info(folder: Path) -> dict[str, Any]:
         },
         "size_bytes": {
             "total": folder_bytes(folder),
-            "store": _bytes_below(manifest, "store/"),
+            "store": _bytes_below(manifest, f"{manifest.store}/"),
             "vectors": _bytes_below(manifest, f"{manifest.generation_folder}/vectors/"),
             "multi_vectors": _bytes_below(manifest, f"{manifest.generation_folder}/multi/"),
             "lexical": _bytes_below(manifest, f"{manifest.generation_folder}/lexical/"),
@@ -105,7 +105,7 @@ def verify_index(folder: Path) -> Verification:
             problems.append(f"{entry.path}: its bytes are not those that were published")
     n_rows = 0
     try:
-        store = ChunkStore.open_version(store_folder(folder), manifest.store_version)
+        store = ChunkStore.open_version(store_folder(folder, manifest), manifest.store_version)
         parts = []
         for batch in store.scan(["vector"]):
             parts.append(batch.column("row_id").to_numpy().copy())
