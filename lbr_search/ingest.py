@@ -26,6 +26,7 @@ from lbr_search.source_record import (
     load_record,
     recorded,
     save_record,
+    without_forgotten,
 )
 from lbr_search.types import Document
 
@@ -129,9 +130,9 @@ def build_index(  # noqa: PLR0913 - the front door: every option is a keyword wi
     chunk, notes = fit_chunks(chunk or ChunkConfig(), opened)
     index = Path(index)
     domain = options.read.domain or _shared_domain(resolved)
-    states = [take_inventory(source, {}) for source in resolved]
-    n_expected = _count(resolved, index, options)
     forgotten = load_forgotten(index)
+    states = [without_forgotten(take_inventory(source, {}), forgotten) for source in resolved]
+    n_expected = _count(resolved, index, options)
     origin: dict[str, int] = {}
     with Rejects(index / REJECTED_FILE, strict=options.strict) as rejects:
         documents = _read_all(resolved, origin, options=options, rejects=rejects)

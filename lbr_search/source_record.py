@@ -149,6 +149,15 @@ def save_forgotten(index: Path, digests: Iterable[str]) -> None:
     write_json(index / FORGOTTEN_FILE, {"documents": sorted(digests)})
 
 
+def without_forgotten(
+    files: Mapping[str, FileState], forgotten: frozenset[str]
+) -> dict[str, FileState]:
+    """Files that are no forgotten document: the name of such a one is not kept either."""
+    if not forgotten:
+        return dict(files)
+    return {name: state for name, state in files.items() if id_digest(name) not in forgotten}
+
+
 def id_digest(doc_id: str) -> str:
     """What is kept of the id of a forgotten document."""
     return hashlib.blake2b(doc_id.encode("utf-8"), digest_size=16).hexdigest()

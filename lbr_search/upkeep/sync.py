@@ -34,6 +34,7 @@ from lbr_search.source_record import (
     load_forgotten,
     load_record,
     save_record,
+    without_forgotten,
 )
 from lbr_search.types import Document
 
@@ -102,7 +103,8 @@ def sync(
     if drop is not None and drop.absolute() not in [one.source.path for one in record.sources]:
         known = "\n".join(f"  {one.source.path}" for one in record.sources)
         raise IndexFormatError(f"{drop} is no source of {index}:\n{known}", "name one of these")
-    work = [_look_at(one, drop) for one in record.sources]
+    forgotten = load_forgotten(index)
+    work = [_look_at(one, drop, forgotten) for one in record.sources]
     report = SyncReport(index, [one.plan() for one in work], 0.0)
     if not report.has_changes or dry_run:
         if not dry_run:
@@ -112,7 +114,7 @@ def sync(
     built = None
     with Rejects(index / REJECTED_FILE) as rejects:
         sink = _Sink(rejects)
-        documents = _documents(work, deleted, sink, forgotten=load_forgotten(index))
+        documents = _documents(work, deleted, sink, forgotten=forgotten)
         first = next(documents, None)
         if first is not None or deleted:  # else the changed files hold nothing that can be read
             opened = encoder or load_encoder(manifest.seal.encoder_spec)
@@ -180,10 +182,10 @@ class _Work:
         return RecordedSource(old.source, old.read, self.now, documents | self.found)
 
 
-def _look_at(one: RecordedSource, drop: Path | None) -> _Work:
+def _look_at(one: RecordedSource, drop: Path | None, forgotten: frozenset[str]) -> _Work:
     if drop is not None and one.source.path == drop.absolute():
         return _Work(one, Changes(), {}, is_dropped=True)
-    now = take_inventory(one.source, one.files)
+    now = without_forgotten(take_inventory(one.source, one.files), forgotten)
     return _Work(one, compare(one.files, now), now, is_dropped=False)
 
 
