@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lbr_search.cli import bench, corpora, doctor, index, ingest, query, train
+from lbr_search.cli import bench, corpora, doctor, index, ingest, query, train, upkeep
 
 app = typer.Typer(
     name="lbr-search",
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # locals hold the user's text
 )
-for module in (ingest, query, bench, train, corpora, index, doctor):
+for module in (ingest, upkeep, query, bench, train, corpora, index, doctor):
     module.register(app)
 
 

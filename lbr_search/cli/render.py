@@ -83,7 +83,7 @@ def show_ingest(report: IngestReport, *, as_json: bool) -> None:
         "unchanged": built.n_unchanged,
         "taken over from a stopped run": built.n_resumed,
     }
-    skipped = _reasons({**report.rejected, **report.left_out})
+    skipped = reasons({**report.rejected, **report.left_out})
     rows = {
         "index": str(report.index) + (" (nothing had changed)" if built.is_noop else ""),
         "documents": f"{built.n_documents:,} read: "
@@ -100,7 +100,7 @@ def show_ingest(report: IngestReport, *, as_json: bool) -> None:
         to_stderr(f"note: {sentence}")
 
 
-def _reasons(counts: Mapping[str, int]) -> str:
+def reasons(counts: Mapping[str, int]) -> str:
     """The most frequent reasons, and how many more there are: a tree has dozens of suffixes."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     shown = [f"{n:,} {reason}" for reason, n in ordered[:SHOWN_REASONS]]
