@@ -20,6 +20,9 @@ GOLDEN = Path(__file__).parent / "golden" / "help.txt"
 COMMANDS = (
     (),
     ("ingest",),
+    ("sync",),
+    ("forget",),
+    ("reindex",),
     ("query",),
     ("bench",),
     ("train",),
@@ -40,6 +43,7 @@ COMMANDS = (
     ("index",),
     ("index", "info"),
     ("index", "verify"),
+    ("index", "export"),
 )
 HEAVY = [
     "torch",

@@ -8,8 +8,8 @@ import pytest
 
 from lbr_search.config import IndexConfig
 from lbr_search.errors import CorpusError, IndexFormatError
-from lbr_search.index.info import verify_index
 from lbr_search.index.opened import open_index
+from lbr_search.index.verify import verify_index
 from lbr_search.ingest import build_index
 from lbr_search.upkeep.forget import forget, scan
 from lbr_search.upkeep.sync import sync

@@ -10,10 +10,10 @@ import pytest
 from lbr_search.config import ChunkConfig, IndexConfig
 from lbr_search.errors import IndexFormatError, SealError
 from lbr_search.index import reindex as shadows
-from lbr_search.index.info import verify_index
 from lbr_search.index.lock import single_writer
 from lbr_search.index.manifest import load_manifest, load_seal
 from lbr_search.index.opened import open_index
+from lbr_search.index.verify import verify_index
 from lbr_search.ingest import build_index
 from lbr_search.upkeep.forget import forget
 from lbr_search.upkeep.reindex import reindex

@@ -28,8 +28,8 @@ def test_sync_shows_the_plan_and_does_it(index, tmp_path):
     (tmp_path / "tree/note-3.md").unlink()
     planned = run("sync", index, "--dry-run")
     assert planned.code == 0
-    assert "1 new (new.md)" in planned.out
-    assert "1 deleted (note-3.md)" in planned.out
+    shown = " ".join(planned.out.split())
+    assert "1 new (new.md); 1 deleted (note-3.md)" in shown
     assert "nothing was changed" in planned.err
     done = run("sync", index, "--json")
     assert json.loads(done.out)["build"]["n_added"] == 1

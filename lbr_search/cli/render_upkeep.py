@@ -12,6 +12,7 @@ from lbr_search.errors import IndexFormatError
 
 if TYPE_CHECKING:
     from lbr_search.index.manifest import IndexManifest
+    from lbr_search.index.verify import Verification
     from lbr_search.upkeep.forget import ForgetReport
     from lbr_search.upkeep.reindex import ReindexReport
     from lbr_search.upkeep.sync import SourcePlan, SyncReport
@@ -162,3 +163,28 @@ def show_state(index: Path, manifest: IndexManifest, *, is_back: bool) -> None:
     """Say which state was gone back to, or dropped."""
     what = "back to" if is_back else "dropped the state of"
     show_pairs({str(index): f"{what} {manifest.seal.encoder_name}"})
+
+
+def show_repair(found: Verification) -> None:
+    """Say what was wrong before a repair."""
+    for problem in found.problems:
+        to_stderr(f"repaired: {problem}")
+
+
+def show_verification(folder: Path, found: Verification) -> None:
+    """Print that an index is whole.
+
+    Raises:
+        IndexFormatError: it is not.
+    """
+    for note in found.notes:
+        to_stderr(f"note: {note}")
+    if found.problems:
+        raise IndexFormatError(
+            f"{folder} is damaged:\n  " + "\n  ".join(found.problems),
+            f"lbr-search index verify {folder} --repair"
+            if found.is_derived_only
+            else f"lbr-search ingest SOURCE... --index {folder} (after removing it), or copy it "
+            "anew",
+        )
+    show_pairs({str(folder): f"{found.n_files} files and {found.n_rows:,} rows as published"})

@@ -18,7 +18,7 @@ from lbr_search.errors import (
 )
 from lbr_search.index.files import disk_errors
 from lbr_search.index.lock import single_writer
-from lbr_search.index.manifest import IndexManifest, load_manifest
+from lbr_search.index.manifest import IndexManifest, load_manifest, load_seal
 from lbr_search.index.opened import OpenedIndex
 from lbr_search.index.reindex import Shadow, build_shadow, drop_before, swap
 from lbr_search.index.reindex import take_back as take_back_state
@@ -182,3 +182,17 @@ def one_of(**wanted: bool) -> None:
     names = [f"--{name.replace('_', '-')}" for name in wanted]
     if sum(wanted.values()) != 1:
         raise ConfigError("reindex does one thing at a time.", f"give one of {', '.join(names)}")
+
+
+def sealed_encoder(index: Path) -> Encoder:
+    """The encoder that an index is sealed to, opened by what the seal says.
+
+    Raises:
+        IndexFormatError: there is no index.
+        EncoderError, MissingExtraError: it cannot be opened.
+    """
+    seal = load_seal(index)
+    if seal is None:
+        load_manifest(index)  # raises the error that fits
+    assert seal is not None, "an index without a seal was refused"
+    return load_encoder(seal.encoder_spec)
