@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import lzma
 import stat
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -24,6 +26,7 @@ RATIO_FREE_BYTES = 10_000_000
 MAX_MEMBERS = 200_000
 SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz")
 _BLOCK_BYTES = 1 << 20
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError)
 
 
 def read_archive(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
@@ -91,7 +94,7 @@ def _unpack(file: Path, folder: Path, rejects: RejectSink) -> None:
             _unpack_zip(file, folder, rejects)
         else:
             _unpack_tar(file, folder, rejects)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError) as error:
+    except (*_DAMAGED, EOFError, NotImplementedError, ValueError) as error:
         raise RowError(f"damaged: {error}") from error
     except RuntimeError as error:  # what zipfile raises where a password is needed
         raise RowError(f"encrypted: {error}") from error
