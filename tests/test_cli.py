@@ -40,6 +40,7 @@ COMMANDS = (
     ("corpora", "list"),
     ("corpora", "fetch"),
     ("corpora", "check"),
+    ("corpora", "speed"),
     ("index",),
     ("index", "info"),
     ("index", "verify"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from lbr_search.cli.render import reasons, show_pairs
 from lbr_search.errors import IndexFormatError
 
 if TYPE_CHECKING:
+    from lbr_search.bench.reader_speed import ReaderSpeeds
     from lbr_search.index.manifest import IndexManifest
     from lbr_search.index.verify import Verification
     from lbr_search.upkeep.forget import ForgetReport
@@ -188,3 +190,15 @@ def show_verification(folder: Path, found: Verification) -> None:
             "anew",
         )
     show_pairs({str(folder): f"{found.n_files} files and {found.n_rows:,} rows as published"})
+
+
+def show_reader_speeds(speeds: ReaderSpeeds, *, as_json: bool) -> None:
+    """Print how fast each source was read: a Markdown table, or one JSON object a line."""
+    if as_json:
+        for one in speeds.readers:
+            show_json(dataclasses.asdict(one) | {"encoded_per_s": speeds.encoded_per_s})
+        return
+    from lbr_search.bench.reader_speed import markdown_table
+
+    sys.stdout.write(markdown_table(speeds) + "\n")
+    to_stderr(f"{speeds.encoder} encodes {speeds.encoded_per_s:,.0f} chunks/s here")

@@ -11,11 +11,13 @@ import atexit
 import dataclasses
 import importlib
 import json
+import math
 import os
 import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +29,8 @@ from lbr_search.protocols import ReadOptions, RejectSink
 from lbr_search.types import Document, Section
 
 TIME_LIMIT_S = 60.0
-"""For one file."""
+"""For one file, or from one document of it to the next."""
+_LOOK_S = 0.1
 MEMORY_LIMIT_BYTES = 2 << 30
 """Address space of a child."""
 
@@ -63,6 +66,7 @@ class ReaderProcess:
             env={**os.environ, "PYTHONPATH": paths},
         )
         self.is_usable = True
+        self._heard_at = math.inf
 
     def parse(
         self, target: str, file: Path, options: ReadOptions, rejects: RejectSink
@@ -71,20 +75,24 @@ class ReaderProcess:
         assert self._child.stdin is not None and self._child.stdout is not None
         request = {"target": target, "path": os.path.abspath(file), "options": _plain(options)}  # noqa: PTH100 - resolve() follows links
         self.is_usable = False  # until the child has said that it is done
-        is_late = threading.Event()
-        timer = threading.Timer(self._time_limit_s, self._stop, [is_late])
-        timer.start()
+        self._heard_at = time.monotonic()
+        is_done, is_late = threading.Event(), threading.Event()
+        threading.Thread(target=self._watch, args=[is_done, is_late], daemon=True).start()
         try:
             self._child.stdin.write(json.dumps(request).encode() + b"\n")
             self._child.stdin.flush()
             for line in self._child.stdout:
+                self._heard_at = math.inf  # the time that documents are used is not the child's
                 message = json.loads(line)
                 if "document" in message:
                     yield _document(message["document"])
+                    self._heard_at = time.monotonic()
                 elif "reject" in message:
                     rejects.add(file, *message["reject"])
+                    self._heard_at = time.monotonic()
                 elif "skip" in message:
                     rejects.skip(file, message["skip"])
+                    self._heard_at = time.monotonic()
                 else:
                     self.is_usable = True
                     _raise(message)
@@ -92,7 +100,7 @@ class ReaderProcess:
         except BrokenPipeError:
             pass  # it has ended: said below
         finally:
-            timer.cancel()
+            is_done.set()
         raise RowError(
             f"time limit: over {self._time_limit_s:g} s"
             if is_late.is_set()
@@ -111,9 +119,12 @@ class ReaderProcess:
                 except BrokenPipeError:  # what was being written goes nowhere
                     continue
 
-    def _stop(self, is_late: threading.Event) -> None:
-        is_late.set()
-        self._child.kill()
+    def _watch(self, is_done: threading.Event, is_late: threading.Event) -> None:
+        while not is_done.wait(_LOOK_S):
+            if time.monotonic() - self._heard_at > self._time_limit_s:
+                is_late.set()
+                self._child.kill()
+                return
 
 
 # Idle children wait here for the next file of this process: starting one takes a quarter second.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lbr_search.corpus.each import read_each
+from lbr_search.corpus.guarded import guarded
 from lbr_search.corpus.records import RowConverter, RowError, choose_columns
 from lbr_search.errors import CorpusError
 from lbr_search.protocols import ReadOptions, RejectSink
@@ -31,7 +32,9 @@ def read_arrow(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Iter
 
     Such a folder is what Hugging Face's `datasets` saves.
     """
-    return read_each(path, _parse_arrow, ARROW_SUFFIXES, options=options, rejects=rejects)
+    # apart: Arrow trusts the offsets of a file, and a damaged one can end the process
+    parse_apart = guarded("lbr_search.corpus.formats.columnar:parse_arrow")
+    return read_each(path, parse_apart, ARROW_SUFFIXES, options=options, rejects=rejects)
 
 
 def read_sqlite(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
@@ -42,11 +45,17 @@ def read_sqlite(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Ite
     return read_each(path, _parse_sqlite, SQLITE_SUFFIXES, options=options, rejects=rejects)
 
 
-def _parse_arrow(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
+def parse_arrow(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
+    """The rows of one Arrow file or stream.
+
+    Raises:
+        RowError: it is damaged.
+        CorpusError: a column is missing, or an id repeated.
+    """
     import pyarrow as pa
 
     try:
-        with pa.memory_map(str(file)) as source:
+        with pa.OSFile(str(file)) as source:
             is_file = source.read(6) == b"ARROW1"
             source.seek(0)
             opened = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
@@ -56,6 +65,7 @@ def _parse_arrow(file: Path, options: ReadOptions, rejects: RejectSink) -> Itera
                 converter = RowConverter(file, columns, domain=options.domain, rejects=rejects)
                 number = 0
                 for batch in _batches(reader):
+                    batch.validate(full=True)
                     for row in batch.select(names).to_pylist():
                         number += 1
                         document = converter.convert(row, number)
