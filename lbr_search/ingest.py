@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lbr_search.config import ChunkConfig, IndexConfig
 from lbr_search.corpus.chunking import chunk_documents
+from lbr_search.corpus.inventory import FileState, take_inventory
 from lbr_search.corpus.rejects import Rejects
 from lbr_search.corpus.sources import ResolvedSource, read_resolved, resolve_source
 from lbr_search.encoder.load import DEFAULT_ENCODER, load_encoder
@@ -17,6 +18,16 @@ from lbr_search.errors import CorpusError
 from lbr_search.index.build import REJECTED_FILE, build
 from lbr_search.index.report import BuildProgress, BuildReport
 from lbr_search.protocols import Encoder, ReadOptions
+from lbr_search.source_record import (
+    SOURCES_FILE,
+    SourceRecord,
+    id_digest,
+    load_forgotten,
+    load_record,
+    recorded,
+    save_record,
+    without_forgotten,
+)
 from lbr_search.types import Document
 
 log = logging.getLogger(__name__)
@@ -65,6 +76,10 @@ class IngestReport:
     """Counts, seconds by phase, sizes and the vector index chosen."""
     rejected: dict[str, int] = field(default_factory=dict)
     """Lines that could not be read, by reason; they stand in `rejected_path`."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Files that a rule leaves out (generated, ignored, no reader ...), by reason; listed there."""
+    n_forgotten: int = 0
+    """Documents that the sources hold and `forget` has removed for good."""
     rejected_path: Path | None = None
     notes: tuple[str, ...] = ()
     """Settings that were adjusted, in sentences."""
@@ -115,10 +130,14 @@ def build_index(  # noqa: PLR0913 - the front door: every option is a keyword wi
     chunk, notes = fit_chunks(chunk or ChunkConfig(), opened)
     index = Path(index)
     domain = options.read.domain or _shared_domain(resolved)
+    forgotten = load_forgotten(index)
+    states = [without_forgotten(take_inventory(source, {}), forgotten) for source in resolved]
     n_expected = _count(resolved, index, options)
+    origin: dict[str, int] = {}
     with Rejects(index / REJECTED_FILE, strict=options.strict) as rejects:
-        documents = _read_all(resolved, options=options, rejects=rejects)
-        chunks = chunk_documents(documents, token_spans=opened.token_spans, config=chunk)
+        documents = _read_all(resolved, origin, options=options, rejects=rejects)
+        kept = (d for d in documents if not forgotten or id_digest(d.doc_id) not in forgotten)
+        chunks = chunk_documents(kept, token_spans=opened.token_spans, config=chunk)
         report = build(
             chunks,
             encoder=opened,
@@ -128,12 +147,18 @@ def build_index(  # noqa: PLR0913 - the front door: every option is a keyword wi
             delete_missing=options.delete_missing,
             progress=_with_expected(progress, n_expected),
         )
+    n_read = len(origin)
+    if forgotten:
+        origin = {d: n for d, n in origin.items() if id_digest(d) not in forgotten}
+    _record(index, resolved, states, origin, chunk=chunk, options=options)
     return IngestReport(
         index=index,
         domain=domain,
         build=report,
         rejected=rejects.by_reason,
-        rejected_path=rejects.path if rejects.n_rejected else None,
+        left_out=rejects.skipped,
+        n_forgotten=n_read - len(origin),
+        rejected_path=rejects.path if rejects.n_rejected or rejects.skipped else None,
         notes=tuple(notes),
     )
 
@@ -158,7 +183,31 @@ def fit_chunks(chunk: ChunkConfig, encoder: Encoder) -> tuple[ChunkConfig, list[
 def _count(resolved: Sequence[ResolvedSource], index: Path, options: IngestOptions) -> int:
     """Read everything once, with all checks; what is rejected is on record if one fails."""
     with Rejects(index / REJECTED_FILE, strict=options.strict) as rejects:
-        return sum(1 for _ in _read_all(resolved, options=options, rejects=rejects))
+        return sum(1 for _ in _read_all(resolved, {}, options=options, rejects=rejects))
+
+
+def _record(
+    index: Path,
+    resolved: Sequence[ResolvedSource],
+    states: Sequence[Mapping[str, FileState]],
+    origin: Mapping[str, int],
+    *,
+    chunk: ChunkConfig,
+    options: IngestOptions,
+) -> None:
+    """Write down what the index holds from where, for `sync`; earlier sources stay on record."""
+    ids: list[list[str]] = [[] for _ in resolved]
+    for doc_id, number in origin.items():
+        ids[number].append(doc_id)
+    new = [
+        recorded(source, options.read, files, documents)
+        for source, files, documents in zip(resolved, states, ids, strict=True)
+    ]
+    record = SourceRecord(chunk, [])
+    if not options.delete_missing and (index / SOURCES_FILE).is_file():
+        record.sources = load_record(index).sources
+    record.replace(new)
+    save_record(index, record)
 
 
 def _with_expected(
@@ -184,10 +233,16 @@ def _shared_domain(resolved: Sequence[ResolvedSource]) -> str:
 
 
 def _read_all(
-    resolved: Sequence[ResolvedSource], *, options: IngestOptions, rejects: Rejects
+    resolved: Sequence[ResolvedSource],
+    origin: dict[str, int],
+    *,
+    options: IngestOptions,
+    rejects: Rejects,
 ) -> Iterator[Document]:
-    """The documents of all sources, with the checks that need to see every one of them."""
-    origin: dict[str, int] = {}
+    """The documents of all sources, with the checks that need to see every one of them.
+
+    `origin` is filled with the number of the source of each id.
+    """
     for number, source in enumerate(resolved):
         n_before = len(origin)
         for document in read_resolved(source, options=options.read, rejects=rejects):

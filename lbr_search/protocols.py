@@ -189,6 +189,10 @@ class RejectSink(Protocol):
         """Record one rejected line or file; the part of `reason` before ``:`` is its kind."""
         ...
 
+    def skip(self, file: Path, reason: str) -> None:
+        """Count a file that a rule leaves out: no mistake of the file; `reason` as in `add`."""
+        ...
+
 
 class CorpusReader(Protocol):
     """Files -> documents, one at a time, in a stable order, in memory that does not grow."""

@@ -106,7 +106,38 @@ READERS = Registry(
         "csv": Entry("lbr_search.corpus.tables:read_csv", "table with a header, comma"),
         "tsv": Entry("lbr_search.corpus.tables:read_tsv", "table with a header, tab"),
         "parquet": Entry("lbr_search.corpus.tables:read_parquet", "Parquet file"),
-        "text": Entry("lbr_search.corpus.readers:read_text_folder", "folder of .txt and .md"),
+        "json": Entry("lbr_search.corpus.formats.json_files:read_json_array", "array of objects"),
+        "arrow": Entry(
+            "lbr_search.corpus.formats.columnar:read_arrow", "Arrow file, or saved HF dataset"
+        ),
+        "sqlite": Entry("lbr_search.corpus.formats.columnar:read_sqlite", "SQLite database"),
+        "text": Entry("lbr_search.corpus.readers:read_text_folder", ".txt, .md, by headings"),
+        "files": Entry("lbr_search.corpus.files:read_files", "folder of any of these, repository"),
+        "archive": Entry(
+            "lbr_search.corpus.formats.archive:read_archive", ".zip or .tar of any of these"
+        ),
+        "pubmed": Entry(
+            "lbr_search.corpus.formats.pubmed:read_pubmed", "MEDLINE XML, deletions", extra="docs"
+        ),
+        "nbib": Entry("lbr_search.corpus.formats.pubmed:read_nbib", "PubMed's .nbib export"),
+        "jats": Entry(
+            "lbr_search.corpus.formats.jats:read_jats", "JATS full text, .nxml", extra="docs"
+        ),
+        "trials": Entry("lbr_search.corpus.formats.trials:read_trials", "ClinicalTrials.gov JSON"),
+        "obo": Entry("lbr_search.corpus.formats.obo:read_obo", "OBO ontology"),
+        "sdf": Entry("lbr_search.corpus.formats.chemistry:read_sdf", "SDF or MOL file"),
+        "compounds": Entry(
+            "lbr_search.corpus.formats.chemistry:read_compounds", "table of SMILES or InChI"
+        ),
+        "cif": Entry("lbr_search.corpus.formats.chemistry:read_cif", "CIF headers"),
+        "pdf": Entry("lbr_search.corpus.formats.pdf:read_pdf", "PDF text", extra="docs"),
+        "html": Entry("lbr_search.corpus.formats.html:read_html", "HTML main text", extra="docs"),
+        "docx": Entry("lbr_search.corpus.formats.office:read_docx", "Word .docx", extra="docs"),
+        "epub": Entry("lbr_search.corpus.formats.office:read_epub", "EPUB book", extra="docs"),
+        "notebook": Entry("lbr_search.corpus.formats.json_files:read_notebook", "Jupyter notebook"),
+        "code": Entry(
+            "lbr_search.corpus.code.reader:read_code", "source code, 13 languages", extra="code"
+        ),
         "python": Entry("lbr_search.corpus.python_source:read_python_tree", "Python source tree"),
         "python-stdlib": Entry("lbr_search.corpus.demo:read_stdlib", "this Python's own library"),
     },

@@ -33,6 +33,17 @@ def pool(compressed: Compressed) -> Embeddings:
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a document's text, from `start` to where the next one begins."""
+
+    start: int
+    path: tuple[str, ...] = ()
+    """The headings it stands under, outermost first; given to the encoder beside the text."""
+    is_break: bool = True
+    """Whether a chunk should end before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """One unit of a corpus."""
 
@@ -41,11 +52,15 @@ class Document:
     title: str = ""
     domain: str = ""
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    sections: tuple[Section, ...] = ()
+    """Its structure, in order; empty = none is known."""
 
     @property
     def content_hash(self) -> str:
         """Hex digest over everything that a reader of this document would see change."""
-        content = [self.title, self.text, self.domain, sorted(self.metadata.items())]
+        content: list[object] = [self.title, self.text, self.domain, sorted(self.metadata.items())]
+        if self.sections:
+            content.append([(part.start, part.path, part.is_break) for part in self.sections])
         encoded = json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
         return hashlib.blake2b(encoded, digest_size=16).hexdigest()
 

@@ -28,6 +28,11 @@ def tree() -> str:
         for path in sorted(folder.glob("*.py")):
             if not path.name.startswith("__"):
                 lines.append(f"  {path.name:<18}{remark(path)}")
+        for inner in sorted(path.parent for path in folder.glob("*/__init__.py")):
+            lines.append(f"  {inner.name + '/':<18}{remark(inner / '__init__.py')}")
+            for path in sorted(inner.glob("*.py")):
+                if not path.name.startswith("__"):
+                    lines.append(f"    {path.name:<16}{remark(path)}")
     lines += ["recipes/            Training recipes, one TOML file each.", "```"]
     return "\n".join(lines)
 

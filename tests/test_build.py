@@ -18,12 +18,13 @@ from lbr_search.index import build as build_module
 from lbr_search.index import generation as generation_module
 from lbr_search.index.analysis import VERSIONS, versioned
 from lbr_search.index.build import build, build_from_vectors
-from lbr_search.index.info import index_info, verify_index
+from lbr_search.index.info import index_info
 from lbr_search.index.journal import Journal
 from lbr_search.index.manifest import STORE_FOLDER, load_manifest
 from lbr_search.index.opened import open_index
 from lbr_search.index.report import BuildProgress, BuildReport
 from lbr_search.index.store import ChunkStore
+from lbr_search.index.verify import verify_index
 from lbr_search.types import Chunk, Document
 from tests.conftest import HashEncoder
 

@@ -20,6 +20,9 @@ GOLDEN = Path(__file__).parent / "golden" / "help.txt"
 COMMANDS = (
     (),
     ("ingest",),
+    ("sync",),
+    ("forget",),
+    ("reindex",),
     ("query",),
     ("bench",),
     ("tune",),
@@ -44,9 +47,11 @@ COMMANDS = (
     ("corpora", "check"),
     ("corpora", "add"),
     ("corpora", "make"),
+    ("corpora", "speed"),
     ("index",),
     ("index", "info"),
     ("index", "verify"),
+    ("index", "export"),
 )
 HEAVY = [
     "torch",

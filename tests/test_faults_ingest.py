@@ -17,10 +17,10 @@ import pytest
 from lbr_search.config import IndexConfig
 from lbr_search.errors import IndexFormatError
 from lbr_search.index.build import build
-from lbr_search.index.info import verify_index
 from lbr_search.index.manifest import STORE_FOLDER, load_manifest
 from lbr_search.index.opened import open_index
 from lbr_search.index.store import ChunkStore
+from lbr_search.index.verify import verify_index
 from lbr_search.types import Chunk
 from tests.conftest import HashEncoder
 

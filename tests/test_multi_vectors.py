@@ -14,9 +14,10 @@ from lbr_search.encoder.checkpoint import LbrConfig, save_checkpoint
 from lbr_search.encoder.lbr import LbrEncoder
 from lbr_search.errors import EncoderError, IndexFormatError
 from lbr_search.index.build import build
-from lbr_search.index.info import index_info, verify_index
+from lbr_search.index.info import index_info
 from lbr_search.index.multi_vectors import quantise
 from lbr_search.index.opened import open_index
+from lbr_search.index.verify import verify_index
 from lbr_search.types import Document, pool
 from tests.conftest import HashEncoder
 from tests.tiny import WORDS, tiny_encoder, tiny_model, tiny_tokenizer

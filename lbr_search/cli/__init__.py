@@ -12,6 +12,9 @@ from lbr_search.errors import LbrError
 
 GO_ON = {
     "ingest": "finished batches are kept: run the same command again to go on",
+    "sync": "finished batches are kept: run the same command again to go on",
+    "reindex": "what was encoded is kept: run the same command again to go on",
+    "forget": "the removal is not complete: run the same command again",
     "train": "checkpoints are kept: run the same command again to go on from the last one",
     "bench": "finished indexes are kept: run the same command again to go on",
     "corpora": "what was fetched is kept: run the same command again to go on",

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from lbr_search.cli import bench_group, corpora, doctor, index, ingest, query, train, tune
+from lbr_search.cli import (
+    bench_group,
+    corpora,
+    doctor,
+    index,
+    ingest,
+    query,
+    train,
+    tune,
+    upkeep,
+)
 
 app = typer.Typer(
     name="lbr-search",
@@ -18,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # locals hold the user's text
 )
-for module in (ingest, query, bench_group, tune, train, corpora, index, doctor):
+for module in (ingest, upkeep, query, bench_group, tune, train, corpora, index, doctor):
     module.register(app)
 
 

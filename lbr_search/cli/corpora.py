@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lbr_search.cli.options import JsonLines, home_of
+from lbr_search.cli.options import DEFAULT_ENCODER, EncoderOption, JsonLines, home_of
 
 corpora_app = typer.Typer(
     help="List, fetch and check corpora.",
@@ -102,6 +102,35 @@ def make(
         f"{made.folder}: {made.n_documents:,} documents; synthetic queries: {kinds};"
         f" {made.n_repeated} not asked, for another document has the same"
     )
+
+
+@corpora_app.command(epilog="Example: lbr-search corpora speed --reader pdf --reader jsonl")
+def speed(
+    context: typer.Context,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Sources of your own. None: a sample of each format.",
+            metavar="SOURCE",
+            show_default=False,
+        ),
+    ] = None,
+    reader: Annotated[
+        list[str] | None, typer.Option(help="Sample of this reader alone; may be repeated.")
+    ] = None,
+    encoder: EncoderOption = DEFAULT_ENCODER,
+    as_json: JsonLines = False,
+) -> None:
+    """Measure how fast sources are read and cut, beside how fast the encoder takes them."""
+    from lbr_search.bench.reader_speed import measure_readers
+    from lbr_search.cli.render_upkeep import show_reader_speeds
+    from lbr_search.encoder.load import load_encoder
+
+    opened = load_encoder(encoder or DEFAULT_ENCODER)
+    speeds = measure_readers(
+        opened, readers=reader or (), sources=sources or (), home=home_of(context)
+    )
+    show_reader_speeds(speeds, as_json=as_json)
 
 
 def register(app: typer.Typer) -> None:

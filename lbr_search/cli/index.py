@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from lbr_search.cli.console import show_json
 from lbr_search.cli.options import IndexFolder, JsonLines
-from lbr_search.errors import IndexFormatError
 
 index_app = typer.Typer(
     help="Look at an index, or check it.",
@@ -28,19 +30,42 @@ def info(folder: IndexFolder, as_json: JsonLines = False) -> None:
         show_nested(found)
 
 
-@index_app.command(epilog="Example: lbr-search index verify indexes/medical")
-def verify(folder: IndexFolder) -> None:
-    """Hash every file of an index and compare it with what was published; exit 1 if it differs."""
-    from lbr_search.cli.render import show_pairs
-    from lbr_search.index.info import verify_index
+@index_app.command(epilog="Example: lbr-search index verify indexes/medical --repair")
+def verify(
+    folder: IndexFolder,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Build anew what the table of texts can give.")
+    ] = False,
+    golden: Annotated[
+        bool, typer.Option("--golden", help="Load the encoder, compare its golden vectors.")
+    ] = False,
+) -> None:
+    """Check every file and row of an index against what was published; exit 1 if it differs."""
+    from lbr_search.cli.render_upkeep import show_repair, show_verification
+    from lbr_search.index.verify import repair_index, verify_index
+    from lbr_search.upkeep.reindex import sealed_encoder
 
-    found = verify_index(folder)
-    if found.problems:
-        raise IndexFormatError(
-            f"{folder} is damaged:\n  " + "\n  ".join(found.problems),
-            f"lbr-search ingest SOURCE... --index {folder} (after removing it), or copy it anew",
-        )
-    show_pairs({str(folder): f"{found.n_files} files and {found.n_rows:,} rows as published"})
+    encoder = sealed_encoder(folder) if golden else None
+    found = verify_index(folder, encoder=encoder)
+    if repair and found.problems:
+        repair_index(folder)
+        show_repair(found)
+        found = verify_index(folder, encoder=encoder)
+    show_verification(folder, found)
+
+
+@index_app.command(epilog="Example: lbr-search index export indexes/medical medical.parquet")
+def export(
+    folder: IndexFolder,
+    file: Annotated[Path, typer.Argument(help="Parquet file to write.", metavar="FILE")],
+    vectors: Annotated[bool, typer.Option(help="With the vector of each chunk.")] = True,
+) -> None:
+    """Write all chunks of an index with their metadata and vectors into one Parquet file."""
+    from lbr_search.cli.render import show_pairs
+    from lbr_search.index.export import export_index
+
+    written = export_index(folder, file, vectors=vectors)
+    show_pairs({str(file): f"{written.n_rows:,} rows, {written.size_bytes / 1e6:.1f} MB"})
 
 
 def register(app: typer.Typer) -> None:

@@ -29,8 +29,8 @@ def ingest(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="BEIR folder, .jsonl .csv .tsv .parquet file, folder of .txt and .md, Python"
-            " source tree, or the name of a shipped corpus. None: the three shipped corpora.",
+            help="File, folder or repository of any known kind (see --reader), or the name of a"
+            " shipped corpus. None: the three shipped corpora.",
             metavar="SOURCE",
             show_default=False,
         ),

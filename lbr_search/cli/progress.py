@@ -60,6 +60,14 @@ class IngestLine(Line):
         self.say(ingest_text(state))
 
 
+class BuildLine(Line):
+    """Progress of a sync or a change of encoder."""
+
+    def update(self, state: BuildProgress) -> None:
+        """Show phase, counts and rate."""
+        self.say(build_text(state))
+
+
 class BenchLine(Line):
     """Progress of a benchmark."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lbr_search.train.vocabulary import Vocabulary
 
 LEGS = ("dense", "lexical")
+SHOWN_REASONS = 8
 
 
 def show_expansions(searcher: Searcher, query: str, *, mode: str) -> None:
@@ -107,7 +108,7 @@ def show_ingest(report: IngestReport, *, as_json: bool) -> None:
         "unchanged": built.n_unchanged,
         "taken over from a stopped run": built.n_resumed,
     }
-    skipped = ", ".join(f"{n:,} {reason}" for reason, n in report.rejected.items()) or "none"
+    skipped = reasons({**report.rejected, **report.left_out})
     rows = {
         "index": str(report.index) + (" (nothing had changed)" if built.is_noop else ""),
         "documents": f"{built.n_documents:,} read: "
@@ -124,6 +125,14 @@ def show_ingest(report: IngestReport, *, as_json: bool) -> None:
         to_stderr(f"note: {sentence}")
 
 
+def reasons(counts: Mapping[str, int]) -> str:
+    """The most frequent reasons, and how many more there are: a tree has dozens of suffixes."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    shown = [f"{n:,} {reason}" for reason, n in ordered[:SHOWN_REASONS]]
+    rest = sum(n for _, n in ordered[SHOWN_REASONS:])
+    return ", ".join([*shown, f"{rest:,} for other reasons"] if rest else shown) or "none"
+
+
 def ingest_json(report: IngestReport) -> dict[str, Any]:
     """A report as ``ingest --json`` prints it."""
     return {
@@ -131,6 +140,7 @@ def ingest_json(report: IngestReport) -> dict[str, Any]:
         "domain": report.domain,
         **dataclasses.asdict(report.build),
         "rejected": report.rejected,
+        "left_out": report.left_out,
         "rejected_path": str(report.rejected_path) if report.rejected_path else None,
         "notes": list(report.notes),
     }

@@ -1,12 +1,14 @@
-"""Document -> chunks: spans of at most so many tokens, cut where the text pauses."""
+"""Document -> chunks: by section, then spans of so many tokens at most, cut where text pauses."""
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lbr_search.config import ChunkConfig
+from lbr_search.corpus.structure import Guards, Part, guards_of, headed, parts_of, path_at
 from lbr_search.types import Chunk, Document
 
 TokenSpans = Callable[[str], list[tuple[int, int]]]
@@ -30,9 +32,12 @@ def chunk_documents(
 
     Title and text of a chunk have at most `config.chunk_tokens` tokens together; where the title
     is long, the text still gets half of them. With ``chunk_tokens = 0`` a document is one chunk.
+    Each section of a document is cut by itself (short neighbours together), and its headings
+    join the title of its chunks, for the encoder and the lexical leg; the text stays as it is.
     A chunk ends at the last paragraph in its second half, else at the last line or sentence,
-    else between words, else between tokens, and the next one repeats up to `config.overlap`
-    tokens of it (at most half the room of the text), from a word's start where there is one.
+    else between words, else between tokens, and never inside a table row, a formula or a line of
+    source code where there is another place; the next one repeats up to `config.overlap` tokens
+    of it (at most half the room of the text), from a word's start where there is one.
     The offsets point back exactly: ``document.text[chunk.start:chunk.end] == chunk.text``.
 
     Args:
@@ -45,14 +50,14 @@ def chunk_documents(
     """
     for document in documents:
         doc_hash = document.content_hash
-        for number, (start, end) in enumerate(_spans(document, token_spans, config)):
+        for number, (start, end, title) in enumerate(_spans(document, token_spans, config)):
             yield Chunk(
                 doc_id=document.doc_id,
                 chunk_no=number,
                 text=document.text[start:end],
                 start=start,
                 end=end,
-                title=document.title,
+                title=title,
                 domain=document.domain,
                 metadata=document.metadata,
                 doc_hash=doc_hash,
@@ -66,6 +71,11 @@ class _Tokens:
     text: str
     starts: array[int]
     ends: array[int]
+    guards: Guards | None = None
+
+    def between(self, start: int, end: int) -> int:
+        """How many tokens start from character `start` on and before `end`."""
+        return bisect_left(self.starts, end) - bisect_left(self.starts, start)
 
     def can_cut(self, at: int) -> bool:
         """Whether token `at` begins after the one before: one character may be many tokens."""
@@ -82,6 +92,8 @@ class _Tokens:
             left -= 1
         while right < len(text) and text[right].isspace():
             right += 1
+        if self.guards is not None and self.guards.holds(left, right):
+            return _TOKEN
         n_line_ends = text.count("\n", left, right)
         if n_line_ends > 1:
             return _PARAGRAPH
@@ -95,31 +107,40 @@ class _Tokens:
 
 def _spans(
     document: Document, token_spans: TokenSpans, config: ChunkConfig
-) -> Iterator[tuple[int, int]]:
-    """Half-open character spans of the chunks of one document."""
-    text = document.text
+) -> Iterator[tuple[int, int, str]]:
+    """Half-open character spans of the chunks of one document, and the title of each."""
     if config.chunk_tokens == 0:
-        yield 0, len(text)
+        yield 0, len(document.text), document.title
         return
-    n_title = len(token_spans(document.title)) + _SEAM_TOKENS if document.title else 0
-    budget = max(config.chunk_tokens - n_title, config.chunk_tokens // 2, 1)
-    overlap = min(config.overlap, budget // 2)
-    tokens = _tokenise(text, token_spans)
-    first, last_end, n_tokens = 0, 0, len(tokens.starts)
-    while n_tokens - first > budget:
-        end = _best_end(tokens, first, budget, overlap)
+    tokens = _tokenise(document, token_spans)
+    inner = [section for section in document.sections if not section.is_break]
+    for part in parts_of(document, tokens.between, config.chunk_tokens):
+        paths = [s.path for s in inner if part.start <= s.start < part.end]
+        title = headed(document.title, max((part.path, *paths), key=lambda p: len("".join(p))))
+        n_title = len(token_spans(title)) + _SEAM_TOKENS if title else 0
+        budget = max(config.chunk_tokens - n_title, config.chunk_tokens // 2, 1)
+        for start, end in _windows(tokens, part, budget, min(config.overlap, budget // 2)):
+            yield start, end, headed(document.title, path_at(document.text, part, inner, start))
+
+
+def _windows(tokens: _Tokens, part: Part, budget: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """Spans of at most `budget` tokens that cover a part."""
+    begin, stop = bisect_left(tokens.starts, part.start), bisect_left(tokens.starts, part.end)
+    first, last_end = begin, begin
+    while stop - first > budget:
+        end = _best_end(tokens, first, stop, budget, overlap)
         if end is not None and end <= last_end:  # beside a character of many tokens: no overlap
             first = last_end
             continue
         if end is None:
             break
-        yield (tokens.starts[first] if first else 0), tokens.starts[end]
+        yield (tokens.starts[first] if first > begin else part.start), tokens.starts[end]
         first, last_end = _next_first(tokens, first, end, overlap), end
-    yield (tokens.starts[first] if first else 0), len(text)
+    yield (tokens.starts[first] if first > begin else part.start), part.end
 
 
-def _best_end(tokens: _Tokens, first: int, budget: int, overlap: int) -> int | None:
-    """Token before which the chunk from `first` ends; None = it cannot be cut before the end."""
+def _best_end(tokens: _Tokens, first: int, stop: int, budget: int, overlap: int) -> int | None:
+    """Token before which the chunk from `first` ends; None = it cannot be cut before `stop`."""
     # The chunk is longer than the overlap by a quarter of the budget, so that chunks advance.
     lowest = first + max(budget // 2, overlap + budget // 4, 1)
     best, best_pause = None, -1
@@ -135,7 +156,7 @@ def _best_end(tokens: _Tokens, first: int, budget: int, overlap: int) -> int | N
         return best
     # Rare: one character of many tokens fills the window. Shorter first, then longer.
     shorter = range(lowest - 1, first, -1)
-    longer = range(first + budget + 1, len(tokens.starts))
+    longer = range(first + budget + 1, stop)
     return next((at for part in (shorter, longer) for at in part if tokens.can_cut(at)), None)
 
 
@@ -146,14 +167,14 @@ def _next_first(tokens: _Tokens, first: int, end: int, overlap: int) -> int:
     return next((at for at in allowed if tokens.pause(at) > _TOKEN), next(iter(allowed), end))
 
 
-def _tokenise(text: str, token_spans: TokenSpans) -> _Tokens:
+def _tokenise(document: Document, token_spans: TokenSpans) -> _Tokens:
     starts, ends = array("q"), array("q")
-    for offset, block in _blocks(text):
+    for offset, block in _blocks(document.text):
         for start, end in token_spans(block):
             if end > start:
                 starts.append(offset + start)
                 ends.append(offset + end)
-    return _Tokens(text, starts, ends)
+    return _Tokens(document.text, starts, ends, guards_of(document))
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str]]:

@@ -147,7 +147,8 @@ def check_document(document: Document) -> None:
     if not document.text.strip() and not document.title.strip():
         raise RowError("empty text")
     strings = (v for v in document.metadata.values() if isinstance(v, str))
-    for string in (document.doc_id, document.title, document.text, *strings):
+    headings = (heading for part in document.sections for heading in part.path)
+    for string in (document.doc_id, document.title, document.text, *strings, *headings):
         try:
             string.encode("utf-8")
         except UnicodeEncodeError as error:

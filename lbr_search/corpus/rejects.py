@@ -1,4 +1,4 @@
-"""Where lines that cannot become documents go: counted by reason and written to a file."""
+"""What cannot become documents, or is left out by rule: counted by reason and written to a file."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Rejects:
         self.strict = strict
         self.n_rejected = 0
         self.by_reason: dict[str, int] = {}
+        self.skipped: dict[str, int] = {}
         self._stream: TextIO | None = None
         if path is not None and path.is_file():
             try:
@@ -53,6 +54,21 @@ class Rejects:
         self.by_reason[kind] = self.by_reason.get(kind, 0) + 1
         if self.path is not None:
             self._write(self.path, {"file": str(file), "line": line, "reason": reason})
+
+    def skip(self, file: Path, reason: str) -> None:
+        """Count a file that is left out by rule; it is written down, and no mistake even if strict.
+
+        Args:
+            file: where it stands.
+            reason: ``kind: detail``; counts are kept by kind.
+
+        Raises:
+            CorpusError: the record cannot be written.
+        """
+        kind = reason.partition(":")[0]
+        self.skipped[kind] = self.skipped.get(kind, 0) + 1
+        if self.path is not None:
+            self._write(self.path, {"file": str(file), "line": None, "skipped": reason})
 
     def close(self) -> None:
         """Close the file, if one was made."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lbr_search.corpus.compressed import plain_name
-from lbr_search.corpus.readers import detect_reader
+from lbr_search.corpus.detect import detect_file, detect_reader
+from lbr_search.corpus.walk import walk_tree
 from lbr_search.errors import CorpusError
 from lbr_search.protocols import ReadOptions, RejectSink
 from lbr_search.registry import READERS, nearest
@@ -133,9 +134,16 @@ def source_domain(folder: Path, record: dict[str, Any]) -> str:
 
 
 def _domain(path: Path, record: dict[str, Any], reader: str) -> str:
-    if reader == "python":
+    if reader in ("python", "code"):
         return "code"
-    return source_domain(path if path.is_dir() else path.parent, record)
+    named = source_domain(path if path.is_dir() else path.parent, record)
+    return "code" if not named and reader == "files" and _is_mostly_code(path) else named
+
+
+def _is_mostly_code(folder: Path) -> bool:
+    """Whether more than half of the files that can be read are source code."""
+    kinds = [kind for file in walk_tree(folder) if (kind := detect_file(file)) is not None]
+    return 2 * sum(kind in ("code", "notebook") for kind in kinds) > len(kinds)
 
 
 def _shipped(source: str, home: Path) -> Path:

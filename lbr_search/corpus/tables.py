@@ -104,6 +104,22 @@ def _read_delimited(
             yield document
 
 
+def delimited_rows(path: Path, rejects: RejectSink) -> Iterator[tuple[int, dict[str, str]]]:
+    """(First line, column -> field) of a .csv or .tsv file with a header, fields as they stand.
+
+    Raises:
+        CorpusError: as `read_csv`.
+    """
+    records = _records(path, "\t" if ".tsv" in path.name.lower() else ",")
+    header = _header(path, records) or []
+    for line, fields in records:
+        problem = fields if isinstance(fields, str) else _field_problem(fields, header)
+        if problem is not None:
+            rejects.add(path, line, problem)
+        else:
+            yield line, dict(zip(header, fields, strict=True))
+
+
 def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[Any] | str]]:
     """Yield (first line, fields), or (first line, why the record is broken)."""
     csv.field_size_limit(_FIELD_LIMIT_CHARS)

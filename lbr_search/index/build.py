@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -62,6 +62,7 @@ class _Request:
     analyser: str | None
     delete_missing: bool
     progress: Callable[[BuildProgress], None] | None
+    delete: Collection[str] = ()
 
 
 def build(  # noqa: PLR0913 - the one entry point of ingest; each is a choice of the user
@@ -73,6 +74,7 @@ def build(  # noqa: PLR0913 - the one entry point of ingest; each is a choice of
     domain: str = "",
     analyser: str | None = None,
     delete_missing: bool = False,
+    delete: Collection[str] = (),
     progress: Callable[[BuildProgress], None] | None = None,
 ) -> BuildReport:
     """Bring the index in `folder` to hold `chunks`, and publish it.
@@ -88,6 +90,8 @@ def build(  # noqa: PLR0913 - the one entry point of ingest; each is a choice of
         domain: name of the field; decides the analyser, and fills chunks without a domain.
         analyser: name in `analysis.ANALYSERS`; None = by domain.
         delete_missing: remove documents of the index that are not among `chunks`.
+        delete: ids of documents to remove unless they are among `chunks`; looked at when
+            those have been read, so reading them may fill it.
         progress: called at each phase and encoded batch.
 
     Raises:
@@ -95,7 +99,7 @@ def build(  # noqa: PLR0913 - the one entry point of ingest; each is a choice of
         SealError: the index belongs to another encoder.
         IndexFormatError: another writer, a folder that is no index, a full or read-only disk.
     """
-    request = _Request(encoder, folder, config, domain, analyser, delete_missing, progress)
+    request = _Request(encoder, folder, config, domain, analyser, delete_missing, progress, delete)
     return _build(((chunk, None) for chunk in chunks), request)
 
 
@@ -124,7 +128,7 @@ def _build(rows: Iterator[Row], request: _Request) -> BuildReport:
     with timer.phase("source"):
         first = next(rows, None)
     folder = request.folder
-    if first is None:
+    if first is None and not request.delete:
         raise CorpusError(
             f"the sources hold no documents; {folder} is as it was.",
             "check the sources, and rejected.jsonl for lines that could not be read",
@@ -135,7 +139,8 @@ def _build(rows: Iterator[Row], request: _Request) -> BuildReport:
         folder.mkdir(parents=True, exist_ok=True)
         with single_writer(folder):
             try:
-                return _ingest(itertools.chain([first], rows), request, timer)
+                given = rows if first is None else itertools.chain([first], rows)
+                return _ingest(given, request, timer)
             except KeyboardInterrupt as stop:
                 command = ingest_command(folder, request.encoder.spec)
                 stop.add_note(f"stopped; what was committed is kept. To go on: {command}")
@@ -157,7 +162,7 @@ def _ingest(rows: Iterable[Row], request: _Request, timer: Timer) -> BuildReport
     timer.on_phase = _announcer(writer, request.progress)
     for document in group_documents(timer.each("source", rows)):
         writer.offer(document)
-    writer.finish(delete_missing=request.delete_missing)
+    writer.finish(delete_missing=request.delete_missing, delete=request.delete)
     if previous and not damage and _is_current(previous, writer, request.config):
         return _report(request, writer, previous, is_noop=True)
     plan = Plan(
@@ -217,7 +222,7 @@ def _open_store(request: _Request) -> ChunkStore:
     Raises:
         IndexFormatError: it keeps no compressed vectors, and they are asked for.
     """
-    folder = store_folder(request.folder)
+    folder = store_folder(request.folder, find_manifest(request.folder))
     wanted = n_vectors_of(request.encoder) if request.config.multi_vector else 0
     if not ChunkStore.exists(folder):
         return ChunkStore.create(folder, dim=request.encoder.dim, n_vectors=wanted)

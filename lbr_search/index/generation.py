@@ -23,14 +23,15 @@ from lbr_search.index.analysis import versioned
 from lbr_search.index.files import file_hash, list_files
 from lbr_search.index.lexical import LexicalIndex
 from lbr_search.index.manifest import (
+    BEFORE_FILE,
     LEXICAL,
     MULTI,
     PAYLOAD,
-    STORE_FOLDER,
     VECTORS,
     FileEntry,
     IndexManifest,
     Seal,
+    find_manifest,
     generation_name,
     publish,
 )
@@ -166,6 +167,7 @@ def build_generation(plan: Plan, store: ChunkStore, timer: Timer) -> IndexManife
         ann=kind,
         reason=reason,
         recall_at_10=recall,
+        store=store.folder.name,
         n_vectors=store.n_vectors,
         files=files,
         analyser=str(versioned(plan.seal.analyser)),
@@ -198,7 +200,7 @@ def tidy_store(folder: Path, store: ChunkStore, previous: IndexManifest | None) 
     if not store.is_scattered:
         return
     if previous is not None:
-        derived = [entry for entry in previous.files if not _is_store(entry)]
+        derived = [e for e in previous.files if not e.path.startswith(f"{previous.store}/")]
         publish(folder, replace(previous, files=derived))
     store.tidy(keep=previous.store_version if previous else None)
 
@@ -217,13 +219,12 @@ def publish_and_clean(
     kept = {manifest.generation_folder}
     if previous is not None:
         kept.add(previous.generation_folder)
+    before = find_manifest(folder, BEFORE_FILE)  # of a change of encoder that can be taken back
+    if before is not None:
+        kept.add(before.generation_folder)
     for path in sorted(folder.glob("gen-*")):
         if path.name not in kept:
             shutil.rmtree(path)
-
-
-def _is_store(entry: FileEntry) -> bool:
-    return entry.path.startswith(f"{STORE_FOLDER}/")
 
 
 def file_entry(folder: Path, path: Path) -> FileEntry:

@@ -23,6 +23,8 @@ from lbr_search.types import Embeddings
 FORMAT = 1
 SEAL_FILE = "seal.json"
 MANIFEST_FILE = "manifest.json"
+BEFORE_FILE = "manifest.before.json"
+"""The manifest of the encoder before the present one, until it is dropped."""
 STORE_FOLDER = "store"
 VECTORS = "vectors"
 LEXICAL = "lexical"
@@ -84,6 +86,8 @@ class IndexManifest:
     recall_at_10: float
     """Of the vector index, against exact search over sampled stored vectors."""
     files: list[FileEntry]
+    store: str = STORE_FOLDER
+    """Folder of the table; another one after a change of encoder."""
     n_vectors: int = 0
     """Compressed vectors of each chunk, beside the one that is searched; 0 = none."""
     analyser: str = ""
@@ -117,9 +121,9 @@ def generation_name(generation: int) -> str:
     return f"gen-{generation:06d}"
 
 
-def store_folder(folder: Path) -> Path:
-    """Where the table of the index in `folder` lies."""
-    return folder / STORE_FOLDER
+def store_folder(folder: Path, manifest: IndexManifest | None) -> Path:
+    """Where the table of the index in `folder` lies; None = nothing was published yet."""
+    return folder / (manifest.store if manifest is not None else STORE_FOLDER)
 
 
 def ingest_command(folder: Path, spec: str) -> str:
@@ -153,12 +157,17 @@ def write_seal(folder: Path, seal: Seal) -> None:
 def load_seal(folder: Path) -> Seal | None:
     """The seal of `folder`, or None where nothing was begun.
 
+    That of the manifest counts, where there is one: a change of encoder is published by it.
+
     Raises:
         IndexFormatError: it is damaged, or of a newer format.
     """
     path = folder / SEAL_FILE
     if not path.is_file():
         return None
+    manifest = find_manifest(folder)
+    if manifest is not None:
+        return manifest.seal
     fix = "ingest the corpus into a new --index folder"
     return _seal_from(read_json(path, fix=fix), path, fix)
 
@@ -189,13 +198,13 @@ def load_manifest(folder: Path) -> IndexManifest:
     raise IndexFormatError(f"{folder} {what}.", new_index_command(folder))
 
 
-def find_manifest(folder: Path) -> IndexManifest | None:
+def find_manifest(folder: Path, name: str = MANIFEST_FILE) -> IndexManifest | None:
     """The manifest of `folder`, or None where none was published yet.
 
     Raises:
         IndexFormatError: it is damaged, or of a newer format.
     """
-    path = folder / MANIFEST_FILE
+    path = folder / name
     if not path.is_file():
         return None
     fix = "ingest the corpus into a new --index folder"
@@ -209,9 +218,9 @@ def find_manifest(folder: Path) -> IndexManifest | None:
         raise IndexFormatError(f"{path} is damaged: {error}.", fix) from error
 
 
-def publish(folder: Path, manifest: IndexManifest) -> None:
+def publish(folder: Path, manifest: IndexManifest, name: str = MANIFEST_FILE) -> None:
     """Make `manifest` what readers see, in one step."""
-    write_json(folder / MANIFEST_FILE, asdict(manifest))
+    write_json(folder / name, asdict(manifest))
 
 
 def damaged_files(folder: Path, manifest: IndexManifest) -> dict[str, str]:

@@ -227,4 +227,6 @@ class OpenedIndex:
 
     @cached_property
     def _store(self) -> ChunkStore:
-        return ChunkStore.open_version(store_folder(self.folder), self.manifest.store_version)
+        return ChunkStore.open_version(
+            store_folder(self.folder, self.manifest), self.manifest.store_version
+        )

@@ -115,6 +115,11 @@ class ChunkStore:
         return cls(folder, table, MetadataColumns.from_list(names["columns"]))
 
     @property
+    def folder(self) -> Path:
+        """Where the table lies."""
+        return self._folder
+
+    @property
     def version(self) -> int:
         """Version of the table that this object reads."""
         return int(self._table.version)
@@ -255,6 +260,17 @@ class ChunkStore:
             # merging commits a version, and the one before it may have been too young to go
             time.sleep(YOUNGEST_REMOVED.total_seconds())
             self._table.optimize(cleanup_older_than=age, delete_unverified=True)
+
+    def rewrite(self) -> None:
+        """Write all rows anew in one commit: no file of it holds a row that was deleted.
+
+        The files before stay until `tidy` removes the versions that need them.
+        """
+        source = ChunkStore.open_version(self._folder, self.version)
+        names = self._table.schema.names
+        batches = (batch.select(names) for batch in source.scan(names))
+        reader = pa.RecordBatchReader.from_batches(self._table.schema, batches)
+        self._table.add(reader, mode="overwrite")
 
     def files(self) -> list[Path]:
         """The files of rows, deletions and versions; written once, never changed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -114,13 +114,23 @@ class Writer:
         if len(self._waiting) >= self.config.encode_batch or is_large:
             self._encode()
 
-    def finish(self, *, delete_missing: bool) -> None:
-        """Commit what is left; remove documents that were not offered, if asked."""
+    def finish(self, *, delete_missing: bool, delete: Collection[str] = ()) -> None:
+        """Commit what is left; remove documents that were not offered: all of them, or some.
+
+        Raises:
+            CorpusError: no document would be left.
+        """
         self._encode()
         self._commit()
-        if not delete_missing:
+        candidates = self.states if delete_missing else [d for d in delete if d in self.states]
+        missing = [doc_id for doc_id in candidates if doc_id not in self._seen]
+        if not missing:
             return
-        missing = [doc_id for doc_id in self.states if doc_id not in self._seen]
+        if not self._seen and len(missing) == len(self.states):
+            raise CorpusError(
+                "nothing would be left of the index: every document would be removed.",
+                "remove the index folder itself, or ingest other sources into it",
+            )
         with self.timer.phase("store"):
             self.store.delete_rows([row for name in missing for row in self.states[name].rows])
         self.counts.n_deleted += len(missing)

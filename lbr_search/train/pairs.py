@@ -59,7 +59,7 @@ def structure_pairs(
     Raises:
         CorpusError: the source is damaged, or has no such column.
     """
-    if source.reader == "python":
+    if source.reader == "python" or (source.reader == "files" and source.domain == "code"):
         yield from code_pairs(source.path, rejects=rejects)
         return
     options, is_glossary = glossary_options(source)

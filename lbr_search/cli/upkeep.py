@@ -1,0 +1,87 @@
+"""`lbr-search sync`, `forget` and `reindex`: an index kept current."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lbr_search.cli.options import EncoderOption, IndexFolder, JsonLines
+
+
+def sync(
+    index: IndexFolder,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
+    ] = False,
+    drop: Annotated[
+        Path | None,
+        typer.Option(help="Give this source up: remove its documents.", show_default=False),
+    ] = None,
+    as_json: JsonLines = False,
+) -> None:
+    """Bring an index in step with its sources: only files that changed are read and encoded."""
+    from lbr_search.cli.progress import BuildLine
+    from lbr_search.cli.render_upkeep import show_sync
+    from lbr_search.upkeep.sync import sync as sync_index
+
+    with BuildLine() as line:
+        report = sync_index(index, dry_run=dry_run, drop=drop, progress=line.update)
+    show_sync(report, as_json=as_json)
+
+
+def forget(
+    doc_ids: Annotated[list[str], typer.Argument(help="Documents to remove.", metavar="DOC_ID")],
+    index: Annotated[Path, typer.Option(help="Index folder.", show_default=False)],
+    as_json: JsonLines = False,
+) -> None:
+    """Remove documents from every file of an index, for good, and search the files to prove it.
+
+    Sources, backups, run files and encoders trained on the texts are not touched.
+    """
+    from lbr_search.cli.render_upkeep import show_forget
+    from lbr_search.upkeep.forget import forget as forget_documents
+
+    show_forget(forget_documents(index, doc_ids), as_json=as_json)
+
+
+def reindex(
+    index: IndexFolder,
+    encoder: EncoderOption = None,
+    take_back: Annotated[
+        bool, typer.Option("--take-back", help="Go back to the encoder before.")
+    ] = False,
+    drop_old: Annotated[
+        bool, typer.Option("--drop-old", help="Remove the state of the encoder before.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Swap whatever the comparison says.")
+    ] = False,
+    as_json: JsonLines = False,
+) -> None:
+    """Give an index another encoder, from its stored texts; it is searched all the while.
+
+    The new state is compared with the present one and then takes its place in one step; the
+    old one is kept for --take-back until --drop-old. A stopped run goes on.
+    """
+    from lbr_search.cli.progress import BuildLine
+    from lbr_search.cli.render_upkeep import show_reindex, show_state
+    from lbr_search.encoder.load import load_encoder
+    from lbr_search.upkeep.reindex import change_state, one_of
+    from lbr_search.upkeep.reindex import reindex as reindex_index
+
+    one_of(encoder=encoder is not None, take_back=take_back, drop_old=drop_old)
+    if encoder is None:
+        show_state(index, change_state(index, take_back=take_back), is_back=take_back)
+        return
+    with BuildLine() as line:
+        report = reindex_index(index, load_encoder(encoder), force=force, progress=line.update)
+    show_reindex(report, as_json=as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog="Example: lbr-search sync indexes/papers --dry-run")(sync)
+    app.command(epilog="Example: lbr-search forget papers/17.pdf --index indexes/papers")(forget)
+    app.command(epilog="Example: lbr-search reindex indexes/papers --encoder runs/mine")(reindex)

@@ -1,0 +1,1 @@
+"""Source code -> documents: functions, methods and classes of a whole repository."""

@@ -1,0 +1,124 @@
+"""One file after the other: ids below a folder, and what is wrong with a file put on record."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from lbr_search.corpus.compressed import plain_name
+from lbr_search.corpus.records import RowError, check_document
+from lbr_search.corpus.walk import walk_tree
+from lbr_search.errors import CorpusError
+from lbr_search.protocols import ReadOptions, RejectSink
+from lbr_search.types import Document
+
+Parse = Callable[[Path, ReadOptions, RejectSink], Iterable[Document]]
+"""One file -> its documents. The id of an only document is the file's name, that of a part of a
+file begins with the name and ``::``, and any other is the document's own (an accession number)."""
+
+MAX_FILE_BYTES = 256_000_000
+"""Files that are read whole (not line by line, not as a stream) may be at most so large."""
+
+
+def read_each(
+    path: Path,
+    parse: Parse,
+    suffixes: tuple[str, ...],
+    *,
+    options: ReadOptions,
+    rejects: RejectSink,
+) -> Iterator[Document]:
+    """The documents of a file, or of every file below a folder whose name ends in a suffix.
+
+    A suffix may be followed by that of a compression. What is wrong with a file is put on record,
+    and the rest goes on.
+    """
+    if path.is_dir():
+        for file in walk_tree(path):
+            if kind_suffix(file) in suffixes:
+                yield from read_one(file, parse, root=path, options=options, rejects=rejects)
+    else:
+        yield from read_one(path, parse, root=None, options=options, rejects=rejects)
+
+
+def read_one(
+    file: Path, parse: Parse, *, root: Path | None, options: ReadOptions, rejects: RejectSink
+) -> Iterator[Document]:
+    """The documents of one file, called after its path below `root`, if one is given."""
+    seen: set[str] = set()
+    try:
+        for parsed in parse(file, options, rejects):
+            document = parsed if root is None else rebased(parsed, file, root)
+            try:
+                check_document(document)
+                if document.doc_id in seen:
+                    raise RowError(f"repeated id: {document.doc_id!r}")
+            except RowError as error:
+                rejects.add(file, None, str(error))
+                continue
+            seen.add(document.doc_id)
+            yield document
+    except RowError as error:
+        rejects.add(file, None, str(error))
+    except OSError as error:
+        rejects.add(file, None, f"unreadable: {error.strerror or error}")
+    except CorpusError as error:
+        rejects.add(file, None, f"damaged: {error.message.splitlines()[0]}")
+
+
+def rebased(document: Document, file: Path, root: Path) -> Document:
+    """`document` with the id that its file has below `root`, and that path as metadata."""
+    relative = file.relative_to(root).as_posix()
+    doc_id = document.doc_id
+    if doc_id == file.name:
+        doc_id = relative
+    elif doc_id.startswith(f"{file.name}::"):
+        doc_id = relative + doc_id[len(file.name) :]
+    else:
+        doc_id = f"{relative}::{doc_id}"
+    title = document.title
+    if title == file.name or title.startswith(f"{file.name} "):  # source code: the path tells more
+        title = relative + title[len(file.name) :]
+    return dataclasses.replace(
+        document, doc_id=doc_id, title=title, metadata={**document.metadata, "path": relative}
+    )
+
+
+def kind_suffix(path: Path) -> str:
+    """The suffix below that of a compression, lower case.
+
+    >>> kind_suffix(Path("a/pubmed25n0001.XML.gz")), kind_suffix(Path("notes"))
+    ('.xml', '')
+    """
+    return Path(plain_name(path)).suffix.lower()
+
+
+def read_whole(file: Path) -> bytes:
+    """The bytes of a file that a library needs at once.
+
+    Raises:
+        RowError: it is larger than `MAX_FILE_BYTES`.
+    """
+    size = file.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise RowError(f"too large: {size:,} bytes, at most {MAX_FILE_BYTES:,}")
+    return file.read_bytes()
+
+
+def decoded(data: bytes) -> str:
+    """Text of UTF-8, or of UTF-16 and UTF-32 that begin with their mark; line ends become LF.
+
+    Raises:
+        RowError: another encoding, or not text at all.
+    """
+    marks = {b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32"}
+    marks |= {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+    encoding = next((name for mark, name in marks.items() if data.startswith(mark)), "utf-8-sig")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise RowError(f"not UTF-8: {error.reason} at byte {error.start}") from error
+    if "\0" in text:
+        raise RowError("binary: it holds NUL characters")
+    return text.replace("\r\n", "\n").replace("\r", "\n")

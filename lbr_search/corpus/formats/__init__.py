@@ -1,0 +1,1 @@
+"""File formats -> documents, one module a format."""

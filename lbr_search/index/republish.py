@@ -1,0 +1,56 @@
+"""A generation built anew from the store, and published: after a repair or a removal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lbr_search.config import IndexConfig, from_mapping
+from lbr_search.index.generation import (
+    Plan,
+    Timer,
+    build_generation,
+    file_entry,
+    publish_and_clean,
+)
+from lbr_search.index.journal import Journal
+from lbr_search.index.manifest import IndexManifest, publish
+from lbr_search.index.store import ChunkStore
+
+
+def republish(
+    folder: Path, previous: IndexManifest, store: ChunkStore, journal: Journal
+) -> IndexManifest:
+    """Build what is derived from `store` in the next generation, and publish it.
+
+    No encoder is needed: vectors are in the store. The caller holds the lock of the index.
+    """
+    config = from_mapping(IndexConfig, previous.settings, where=f"{folder} settings")
+    plan = Plan(
+        folder=folder,
+        seal=previous.seal,
+        config=config,
+        previous=previous,
+        next_row=journal.next_row,
+        totals=journal.totals,
+    )
+    manifest = build_generation(plan, store, Timer())
+    last = {**previous.last_build, "generation": manifest.generation, "warnings": []}
+    manifest = replace(manifest, last_build=last | {"n_chunks": manifest.n_chunks})
+    publish_and_clean(folder, manifest, store, previous)
+    return manifest
+
+
+def drop_old_versions(folder: Path, manifest: IndexManifest, store: ChunkStore) -> IndexManifest:
+    """Remove the files of the table that only its older versions need; publish what is left.
+
+    The manifest stops vouching for the table's files first, as in `generation.tidy_store`.
+    """
+    prefix = f"{manifest.store}/"
+    derived = [entry for entry in manifest.files if not entry.path.startswith(prefix)]
+    publish(folder, replace(manifest, files=derived))
+    store.tidy(keep=None)
+    stored = [file_entry(folder, path) for path in store.files()]
+    manifest = replace(manifest, files=[*derived, *stored], store_version=store.version)
+    publish(folder, manifest)
+    return manifest

@@ -1,0 +1,1 @@
+"""Keeping an index current and whole: sync, forget, reindex, repair, export."""

@@ -1,0 +1,122 @@
+"""A forgotten document is in no file of the index, and does not come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lbr_search.config import IndexConfig
+from lbr_search.errors import CorpusError, IndexFormatError
+from lbr_search.index.opened import open_index
+from lbr_search.index.verify import verify_index
+from lbr_search.ingest import build_index
+from lbr_search.upkeep.forget import forget, scan
+from lbr_search.upkeep.sync import sync
+
+CONFIG = IndexConfig(backend="faiss", commit_rows=8, encode_batch=8)
+SECRET = "the patient of bed seventeen has a rare disorder of copper metabolism"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"note-{number}.txt").write_text(f"ordinary note number {number} on daily work")
+    (folder / "patient-17.txt").write_text(f"On that day {SECRET}. " * 20)
+    return folder
+
+
+@pytest.fixture
+def index(tree: Path, tmp_path: Path, encoder) -> Path:
+    build_index([tree], tmp_path / "index", encoder=encoder, config=CONFIG)
+    (tree / "note-3.txt").write_text("changed, so that an older generation and version exist")
+    sync(tmp_path / "index", encoder=encoder)
+    return tmp_path / "index"
+
+
+def documents(index: Path) -> set[str]:
+    with open_index(index, encoder=None) as opened:
+        return set(opened.doc_ids(opened._payload.row_ids[:]))
+
+
+def test_no_file_holds_a_forgotten_text_or_id(index):
+    """Table, texts, terms and records: found there before, and in no file after."""
+    held = scan(index, [SECRET.encode(), b"patient-17.txt"])
+    assert any(path.startswith("store/") for path in held)
+    assert any("payload" in path for path in held)
+    assert "sources.json" in held
+    report = forget(index, ["patient-17.txt"])
+    assert report.is_proved
+    assert (report.n_documents, report.n_probes >= 4) == (1, True)
+    assert set(report.found_before) >= {path for path in held if path.startswith("store/")}
+    assert scan(index, [SECRET.encode(), SECRET[20:50].encode(), b"patient-17.txt"]) == {}
+    assert "patient-17.txt" not in documents(index)
+    assert len(documents(index)) == 40
+    assert verify_index(index).problems == []
+
+
+def test_the_rest_is_searched_as_before(index, encoder):
+    """Vectors, terms and texts of what stays are those that were there."""
+    query = "ordinary note number 12 on daily work"
+    with open_index(index, encoder=encoder) as opened:
+        before = opened.doc_ids(opened.dense(encoder.encode_queries([query]), k=3)[0][0])
+    forget(index, ["patient-17.txt", "note-5.txt"])
+    with open_index(index, encoder=encoder) as opened:
+        rows, _ = opened.dense(encoder.encode_queries([query]), k=3)
+        assert opened.doc_ids(rows[0])[0] == before[0] == "note-12.txt"
+        assert opened.doc_ids(opened.lexical([query], k=3)[0][0])[0] == "note-12.txt"
+
+
+def test_it_does_not_come_back(index, tree, tmp_path, encoder):
+    """Neither sync nor ingest of the same source bring it, also when its file changes."""
+    report = forget(index, ["patient-17.txt"])
+    assert report.sources == (tree,)
+    (tree / "patient-17.txt").write_text(f"{SECRET}, and more")
+    assert not sync(index, encoder=encoder).has_changes
+    ingested = build_index([tree], index, encoder=encoder, config=CONFIG)
+    assert ingested.n_forgotten == 1
+    assert "patient-17.txt" not in documents(index)
+    assert scan(index, [SECRET.encode()]) == {}
+
+
+def test_what_other_documents_hold_too_proves_nothing_and_is_said(index, tree, encoder):
+    """A text that stands twice is still there after one of the two is gone: counted, not hidden."""
+    (tree / "copy.txt").write_text(f"On that day {SECRET}. " * 20)
+    sync(index, encoder=encoder)
+    report = forget(index, ["patient-17.txt"])
+    assert report.n_shared >= 4
+    assert report.is_proved  # the id is in no file
+    assert scan(index, [SECRET.encode()]) != {}
+
+
+def test_unknown_ids_change_nothing(index):
+    """A typo is told with the nearest id, and no document is removed."""
+    before = documents(index)
+    with pytest.raises(IndexFormatError, match=r"no document 'patient-71\.txt'") as caught:
+        forget(index, ["note-1.txt", "patient-71.txt"])
+    assert caught.value.fix == "use patient-17.txt"
+    assert documents(index) == before
+
+
+def test_a_removal_that_was_cut_off_goes_on(index, monkeypatch):
+    """Rows deleted and the process killed before the files went: the same command finishes it."""
+    from lbr_search.upkeep import forget as module
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_purge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            forget(index, ["patient-17.txt"])
+    assert scan(index, [SECRET.encode()]) != {}
+    report = forget(index, ["patient-17.txt"])
+    assert report.n_documents == 0
+    assert scan(index, [SECRET.encode(), b"patient-17.txt"]) == {}
+
+
+def test_not_everything_can_be_forgotten(tmp_path, encoder):
+    """An index without documents is no index; its folder can be deleted."""
+    (tmp_path / "a.jsonl").write_text('{"_id": "only", "text": "one"}\n')
+    build_index([tmp_path / "a.jsonl"], tmp_path / "index", encoder=encoder, config=CONFIG)
+    with pytest.raises(CorpusError, match="nothing would be left"):
+        forget(tmp_path / "index", ["only"])

@@ -1,0 +1,145 @@
+"""Damage of every kind of file is found, refused at open, and repaired where the table is whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from lbr_search.config import IndexConfig
+from lbr_search.errors import IndexFormatError
+from lbr_search.index.export import SEAL_KEY, export_index
+from lbr_search.index.manifest import load_manifest, store_folder
+from lbr_search.index.opened import open_index
+from lbr_search.index.store import ChunkStore
+from lbr_search.index.verify import repair_index, verify_index
+from lbr_search.ingest import build_index
+from tests.hash_cli import run
+
+QUERY = "text number 7 of the small corpus"
+
+
+@pytest.fixture(params=["faiss", "exact", "lancedb"])
+def index(request, tmp_path: Path, encoder) -> Path:
+    rows = [
+        {"_id": f"d{n}", "text": f"text number {n} of the small corpus", "year": 2000 + n}
+        for n in range(30)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = IndexConfig(backend=request.param)
+    build_index([tmp_path / "a.jsonl"], tmp_path / "index", encoder=encoder, config=config)
+    return tmp_path / "index"
+
+
+def answers(index: Path, encoder) -> list[list[str]]:
+    with open_index(index, encoder=encoder) as opened:
+        dense, _ = opened.dense(encoder.encode_queries([QUERY]), k=5)
+        lexical, _ = opened.lexical([QUERY], k=5)
+        return [opened.doc_ids(rows[0]) for rows in (dense, lexical)]
+
+
+def damage(path: Path, kind: str) -> None:
+    """Cut a file, turn one bit of it, or remove it."""
+    data = bytearray(path.read_bytes())
+    if kind == "missing":
+        path.unlink()
+    elif kind == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        data[len(data) // 2] ^= 0x10
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["missing", "cut", "flipped"])
+def test_derived_files_are_found_and_repaired(index, encoder, kind):
+    """Each file in turn: told by name, at open too where its size tells, and built anew."""
+    expected = answers(index, encoder)
+    manifest = load_manifest(index)
+    derived = [e.path for e in manifest.files if not e.path.startswith(f"{manifest.store}/")]
+    path = max(derived, key=lambda name: (index / name).stat().st_size)
+    for name in {path, *derived[:2]}:
+        manifest = load_manifest(index)
+        now = name.replace(name.split("/")[0], manifest.generation_folder)
+        if not (index / now).is_file() or not (index / now).stat().st_size:
+            continue  # lancedb names its files anew each time
+        damage(index / now, kind)
+        assert [p for p in verify_index(index).problems if p.startswith(now)]
+        if kind != "flipped":
+            with pytest.raises(IndexFormatError, match="is damaged"):
+                open_index(index, encoder=encoder)
+        repair_index(index)
+        assert verify_index(index).problems == []
+        assert answers(index, encoder) == expected
+
+
+@pytest.mark.parametrize("kind", ["missing", "cut", "flipped"])
+def test_a_damaged_table_is_not_repaired(index, kind):
+    """Texts that are gone cannot be made up: the command that helps is told."""
+    manifest = load_manifest(index)
+    stored = [e.path for e in manifest.files if "/data/" in e.path and e.path.startswith("store/")]
+    damage(index / stored[0], kind)
+    found = verify_index(index)
+    assert found.problems
+    assert not found.is_derived_only
+    with pytest.raises(IndexFormatError, match="nothing else holds its texts"):
+        repair_index(index)
+    done = run("index", "verify", index, "--repair")
+    assert done.code == 1
+    assert "lbr-search ingest SOURCE" in done.err
+
+
+def test_rows_that_stand_twice_are_found_and_removed(tmp_path, encoder, other_encoder):
+    """What a concurrent writer of another program would leave is told, and healed by a repair."""
+    (tmp_path / "a.jsonl").write_text('{"_id": "a", "text": "x"}\n{"_id": "b", "text": "y"}\n')
+    index = tmp_path / "index"
+    config = IndexConfig(backend="exact")
+    build_index([tmp_path / "a.jsonl"], index, encoder=encoder, config=config)
+    manifest = load_manifest(index)
+    store = ChunkStore.open_latest(store_folder(index, manifest))
+    from lbr_search.index.stored import stored_chunks
+
+    chunks = list(stored_chunks(store))
+    store.add(chunks[:1], encoder.encode_passages(["x"]), first_row=manifest.next_row)
+    values = json.loads((index / "manifest.json").read_text())
+    values["store_version"] = store.version
+    (index / "manifest.json").write_text(json.dumps(values))
+    problems = verify_index(index).problems
+    assert any("1 rows twice" in problem for problem in problems)
+    assert any("texts: 2 rows, the store has 3" in problem for problem in problems)
+    repair_index(index)
+    assert verify_index(index).problems == []
+    moved = verify_index(index, encoder=other_encoder).problems
+    assert len(moved) == 1
+    assert moved[0].startswith("encoder: index and encoder do not match")
+
+
+def test_strangers_are_noted(index):
+    """What belongs to nothing is told, and is no damage."""
+    (index / "gen-000099").mkdir()
+    (index / "notes.txt").write_text("x")
+    found = verify_index(index)
+    assert found.problems == []
+    assert [note.split(" ")[0] for note in found.notes] == ["gen-000099", "notes.txt"]
+
+
+def test_export_holds_all_that_the_index_holds(index, tmp_path, encoder):
+    """Texts, metadata by their keys, vectors, and the seal."""
+    done = run("index", "export", index, tmp_path / "out" / "all.parquet")
+    assert done.code == 0, done.err
+    table = pq.read_table(tmp_path / "out" / "all.parquet")
+    assert table["doc_id"].to_pylist() == [f"d{n}" for n in range(30)]
+    assert table["year"].to_pylist() == [2000 + n for n in range(30)]
+    passages = [
+        f"{t} {x}".strip()
+        for t, x in zip(table["title"].to_pylist(), table["text"].to_pylist(), strict=True)
+    ]
+    vectors = np.array(table["vector"].to_pylist(), dtype=np.float32)
+    np.testing.assert_allclose(vectors, encoder.encode_passages(passages), atol=1e-6)
+    assert json.loads(table.schema.metadata[SEAL_KEY])["fingerprint"] == encoder.fingerprint
+    export_index(index, tmp_path / "texts.parquet", vectors=False)
+    assert "vector" not in pq.read_schema(tmp_path / "texts.parquet").names
+    with pytest.raises(IndexFormatError, match="cannot be written"):
+        export_index(index, Path("/proc/none/x.parquet"))
