@@ -52,7 +52,7 @@ class IndexConfig:
     """Chunks up to which ``auto`` searches every vector."""
     multi_vector: bool = False
     """Keep the encoder's k compressed vectors of each chunk too, for reranking."""
-    commit_rows: int = 8_192
+    commit_rows: int = 32_768
     """Rows gathered before a commit to the store."""
     encode_batch: int = 1_024
     """Chunks handed to the encoder at a time (it sorts them by length)."""

@@ -211,6 +211,17 @@ def test_large_texts_are_committed_before_many_gather(
     assert index_info(tmp_path / "ix")["store"]["fragments"] == 4
 
 
+def test_large_vectors_are_committed_before_many_gather(
+    tmp_path: Path, encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors wait for a commit up to so many bytes, however few rows they are."""
+    monkeypatch.setattr("lbr_search.index.writer.COMMIT_BYTES", 4 * encoder.dim * 5)
+    many = IndexConfig(commit_rows=1000, encode_batch=2)
+    ingest(tmp_path / "ix", {f"d{i}": f"word{i}" for i in range(10)}, encoder, config=many)
+    # batches of two rows: three of them reach the bytes of five rows, so 6 + 4
+    assert index_info(tmp_path / "ix")["store"]["fragments"] == 2
+
+
 def test_a_document_twice_in_one_ingest_is_refused(tmp_path: Path, encoder: HashEncoder) -> None:
     """The second source must not silently replace what the first gave."""
     both = [*chunks_of({"a": "one", "b": "two"}), *chunks_of({"a": "three"})]

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from lbr_search.encoder import int8
-from lbr_search.encoder.batching import prompt_token_ids, tokenize
 from lbr_search.encoder.checkpoint import (
     LbrConfig,
     checkpoint_fingerprint,
@@ -169,37 +167,6 @@ def test_a_spec_with_a_dtype_opens_that_dtype(checkpoint: Path):
     assert load_encoder(half.spec).fingerprint == half.fingerprint
     with pytest.raises(EncoderError, match="unknown dtype"):
         load_encoder(f"{checkpoint}#int3")
-
-
-def test_int8_keeps_vectors_and_does_not_depend_on_the_batch(checkpoint: Path):
-    """8-bit vectors point where float32 ones do, and are the same alone and in a batch."""
-    if not int8.is_supported():
-        pytest.skip("this CPU has no 8-bit dot products (VNNI)")
-    texts = [" ".join(WORDS[: 1 + n % 9]) for n in range(32)]
-    single = LbrEncoder(checkpoint, dtype="float32")
-    with pytest.raises(EncoderError, match=r"cannot run in int8"):
-        LbrEncoder(checkpoint, dtype="int8")
-    assert LbrEncoder(checkpoint).spec.endswith(("#float32", "#bfloat16"))
-    tokenizer = tiny_tokenizer()
-    prompt = prompt_token_ids(tokenizer, "<passage>")
-    ids = tokenize(tokenizer, texts, prompt_ids=prompt, max_tokens=12)
-    int8.write_ranges(int8.calibrate(single.model, ids), checkpoint)
-    small = LbrEncoder(checkpoint, dtype="int8")
-    together = small.encode_passages(texts)
-    alone = np.concatenate([small.encode_passages([text]) for text in texts])
-    assert np.abs(together - alone).max() < 1e-5
-    cosines = (together * single.encode_passages(texts)).sum(axis=1)
-    assert cosines.min() > 0.98
-    assert small.fingerprint != single.fingerprint
-
-
-def test_ranges_of_another_model_are_refused(checkpoint: Path):
-    """Ranges must name the model's own layers."""
-    if not int8.is_supported():
-        pytest.skip("this CPU has no 8-bit dot products (VNNI)")
-    int8.write_ranges({"layers.0.mlp.up_proj": (-1.0, 1.0)}, checkpoint)
-    with pytest.raises(EncoderError, match="describes 1 layers, the model has 14"):
-        LbrEncoder(checkpoint, dtype="int8")
 
 
 def test_a_spec_with_a_size_shortens_vectors_to_what_was_trained(tmp_path: Path):

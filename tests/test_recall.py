@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lbr_search.index.exact import ExactIndex
+from lbr_search.index.exact import ExactIndex, scan
 from lbr_search.index.recall import (
     MAX_QUERIES,
     measure_recall,
     raise_effort,
-    sample_vectors,
+    sample_rows,
     true_neighbours,
 )
 from lbr_search.index.rows import no_hits
@@ -53,7 +53,8 @@ def opened(kind, vectors, folder):
 def test_exact_search_has_recall_one(tmp_path, own):
     """The oracle finds all there is, own rows counted or not."""
     vectors = unit(120)
-    rows, queries = sample_vectors(batches(vectors), n=30)
+    rows = sample_rows(np.arange(120) * 3, n=30)
+    queries = vectors[rows // 3]
     index = opened(ExactIndex, vectors, tmp_path)
     found = measure_recall(index, batches(vectors), queries, own_rows=rows if own else None)
     assert found == 1.0
@@ -94,6 +95,18 @@ def test_true_neighbours_do_not_depend_on_batches(size):
     np.testing.assert_array_equal(found, truth)
 
 
+def test_floors_leave_out_what_is_not_wanted_and_nothing_else():
+    """Above the floors all is found as without them, also what ties with a floor."""
+    vectors, queries = unit(300), unit(9, seed=2)
+    vectors[200:203] = vectors[7]  # ties
+    ids = np.arange(300)
+    rows, scores = scan(queries, vectors, ids, k=20)
+    floors = scores[:, 12].copy()
+    found, _ = scan(queries, vectors, ids, k=20, floors=floors)
+    np.testing.assert_array_equal(found[:, :13], rows[:, :13])
+    assert (scan(queries, vectors, ids, k=20, floors=scores[:, 0] + 1)[0] == -1).all()
+
+
 def test_fewer_rows_than_k_and_none(tmp_path):
     """Three rows can give three neighbours; no rows leave nothing to miss."""
     three = opened(ExactIndex, unit(3), tmp_path / "three")
@@ -112,21 +125,20 @@ def test_only_the_first_200_queries_count(tmp_path):
     )
 
 
-def test_sample_is_fair_and_does_not_depend_on_batches():
-    """Each row is drawn about equally often; batches of any size give the same draw."""
-    vectors = unit(100)
+def test_sample_is_fair_and_depends_on_the_seed_alone():
+    """Each row is drawn about equally often, once a draw; fewer rows than wanted are all drawn."""
+    ids = np.arange(100) * 3
     times = np.zeros(100)
     for seed in range(400):
-        rows, drawn = sample_vectors(batches(vectors, 33), n=20, seed=seed)
+        rows = sample_rows(ids, n=20, seed=seed)
         assert len(set(rows.tolist())) == 20
-        np.testing.assert_array_equal(drawn, vectors[rows // 3])
+        assert np.all(np.diff(rows) > 0)
         times[rows // 3] += 1
     # 400 draws with chance 0.2: mean 80, standard deviation 8
     assert times.sum() == 8_000
     assert np.abs(times - 80).max() < 5 * 8
-    for size in (1, 50, 100):
-        rows, _ = sample_vectors(batches(vectors, size), n=20, seed=3)
-        assert rows.tolist() == sample_vectors(batches(vectors, 33), n=20, seed=3)[0].tolist()
+    assert sample_rows(ids, n=20, seed=3).tolist() == sample_rows(ids, n=20, seed=3).tolist()
+    assert sample_rows(ids[:5], n=20).tolist() == ids[:5].tolist()
 
 
 def test_raise_effort_stops_at_the_target():

@@ -215,6 +215,32 @@ def test_tidying_a_first_build_keeps_the_latest_version_alone(store: ChunkStore)
     assert (store.fragments(), store.count()) == (1, COMPACT_FRAGMENTS + 2)
 
 
+def test_a_large_table_may_have_more_fragments(
+    store: ChunkStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more for so many rows, up to a limit: a large ingest is not written twice."""
+    for number in range(COMPACT_FRAGMENTS + 2):
+        store.add([chunk(f"d{number}")], vectors(1), first_row=number)
+    assert store.is_scattered
+    monkeypatch.setattr("lbr_search.index.store.FRAGMENT_ROWS", 17)  # 34 rows: two more
+    assert not store.is_scattered
+    monkeypatch.setattr("lbr_search.index.store.MAX_FRAGMENTS", COMPACT_FRAGMENTS + 1)
+    assert store.is_scattered
+
+
+def test_vectors_are_read_by_row_id(store: ChunkStore) -> None:
+    """Each row's own vector, in ascending order, whatever was deleted; none that is gone."""
+    first, second = vectors(6), vectors(3, seed=1)
+    store.add([chunk(f"d{i}") for i in range(6)], first, first_row=0)
+    store.add([chunk(f"e{i}") for i in range(3)], second, first_row=10)
+    store.delete_rows([1, 4])
+    assert store.row_ids().tolist() == [0, 2, 3, 5, 10, 11, 12]
+    found = store.vectors(np.array([2, 5, 11]))
+    np.testing.assert_array_equal(found, np.stack([first[2], first[5], second[1]]))
+    with pytest.raises(KeyError):
+        store.vectors(np.array([2, 4]))
+
+
 def test_batches_of_large_texts_are_small(
     store: ChunkStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lbr_search.corpus.detect import detect_reader
 from lbr_search.corpus.duplicates import Signatures, band_keys
 from lbr_search.corpus.overlap import N_WORDS, WordRuns, runs_of, words_of
-from lbr_search.corpus.readers import detect_reader, read_objects
+from lbr_search.corpus.readers import read_objects
 from lbr_search.corpus.rejects import Rejects
 from lbr_search.corpus.suite import Suite
 from lbr_search.errors import CorpusError

@@ -112,7 +112,8 @@ def hold_out(document: Document) -> KnownItem | None:
 
 def documents_of(index: Path) -> Iterator[Document]:
     """The documents of an index, put together from their chunks, by id."""
-    store = ChunkStore.open_version(store_folder(index), load_manifest(index).store_version)
+    manifest = load_manifest(index)
+    store = ChunkStore.open_version(store_folder(index, manifest), manifest.store_version)
     found: dict[str, list[tuple[int, str]]] = {}
     heads: dict[str, tuple[str, str]] = {}
     for batch in store.scan(["doc_id", "title", "text", "domain", "start"]):

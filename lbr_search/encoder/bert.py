@@ -152,7 +152,7 @@ class _Body(nn.Module):
 class _Layers(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+        self.layer = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
 
 
 class _Embeddings(nn.Module):
@@ -169,7 +169,9 @@ class _Embeddings(nn.Module):
         return normed
 
 
-class _Layer(nn.Module):
+class BertLayer(nn.Module):
+    """Attention and feed-forward network, each followed by its residual and norm."""
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.attention = _Attention(config)
@@ -179,6 +181,7 @@ class _Layer(nn.Module):
         self.output = _Residual(config.intermediate_size, config)
 
     def forward(self, states: Tensor, mask: Tensor | None, at: Tensor | None = None) -> Tensor:
+        """(B, S, D) -> (B, S, D), or (B, k, D) at the places `at`."""
         states = self.attention(states, mask, at)
         inner = functional.gelu(self.intermediate["dense"](states))
         output: Tensor = self.output(inner, states)
@@ -188,7 +191,7 @@ class _Layer(nn.Module):
 class _Attention(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self._head_dim = config.head_dim
+        self.head_dim = config.head_dim
         sizes = (config.hidden_size, config.hidden_size)
         self.self = nn.ModuleDict({name: Linear(*sizes) for name in ("query", "key", "value")})
         self.output = _Residual(config.hidden_size, config)
@@ -196,7 +199,7 @@ class _Attention(nn.Module):
     def forward(self, states: Tensor, mask: Tensor | None, at: Tensor | None) -> Tensor:
         asking = states if at is None else gather(states, at)
         query, key, value = (
-            split_heads(self.self[name](inputs), self._head_dim)
+            split_heads(self.self[name](inputs), self.head_dim)
             for name, inputs in (("query", asking), ("key", states), ("value", states))
         )
         output: Tensor = self.output(attend(query, key, value, mask), asking)

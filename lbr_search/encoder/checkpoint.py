@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 FORMAT_VERSION = 1
+ARITHMETIC = {"int8": "int8, oneDNN"}
+"""How a dtype is computed, where its name does not say it: other vectors, another fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def checkpoint_fingerprint(folder: Path, *, dtype: str, dim: int | None = None) 
             "pooling": config.pooling,
             "max_tokens": config.max_tokens,
             "prompts": [config.query_prompt, config.passage_prompt],
-            "dtype": dtype,
+            "dtype": ARITHMETIC.get(dtype, dtype),
             **({} if dim is None else {"dim": dim}),
         }
     )

@@ -1,4 +1,4 @@
-"""8-bit matrix products on CPUs: weights by output row, inputs by ranges measured once.
+"""A model -> the same with 8-bit matrix products, for CPUs; input ranges are measured once.
 
 The ranges are part of the checkpoint, not of the batch, so a text keeps its vector whatever it is
 encoded with.
@@ -7,7 +7,6 @@ encoded with.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,53 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from lbr_search.encoder.batching import collate, length_sorted_batches
+from lbr_search.encoder.bert import BertBackbone, BertLayer
+from lbr_search.encoder.int8_layers import Int8BertLayer, Int8Linear, Ranges
 from lbr_search.encoder.model import LbrModel
 from lbr_search.errors import EncoderError
 
 RANGES_FILE = "int8.json"
 DECODED_TOKENS = 24
 """Of each text, written back from its vectors while ranges are measured."""
-Ranges = dict[str, tuple[float, float]]
-"""Linear layer -> smallest and largest input seen."""
-
-
-class Int8Linear(nn.Module):
-    """A linear layer with 8-bit weights and inputs, and float32 outputs.
-
-    Args:
-        linear: float32; copied.
-        low: smallest input to represent, <= 0.
-        high: largest, >= 0; inputs outside are cut.
-    """
-
-    def __init__(self, linear: nn.Linear, *, low: float, high: float) -> None:
-        super().__init__()
-        weight = linear.weight.detach()
-        scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)  # one an output row
-        zeros = torch.zeros(len(scales), dtype=torch.long)
-        with warnings.catch_warnings():
-            # torch means to drop quantised tensors in favour of another package; `is_supported`
-            # then says no and encoders run in float32 (ARCHITECTURE.md, decisions)
-            warnings.filterwarnings("ignore", "torch.quantize_per_tensor", UserWarning)
-            quantised = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
-        bias = None if linear.bias is None else linear.bias.detach()
-        self._packed = torch.ops.quantized.linear_prepack(quantised, bias)
-        self._scale = max(high - low, 1e-12) / 255
-        self._zero_point = min(255, max(0, round(-low / self._scale)))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(…, in) float32 -> (…, out) float32."""
-        product: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            inputs, self._scale, self._zero_point, self._packed
-        )
-        return product
 
 
 def is_supported() -> bool:
     """Whether this CPU multiplies 8-bit integers faster than floats (VNNI), and torch uses it."""
-    has_engine = "x86" in torch.backends.quantized.supported_engines
-    has_operator = hasattr(torch.ops.quantized, "linear_with_input_q_dq_qweight_dq_output_fp32")
-    return bool(has_engine and has_operator and torch.cpu._is_vnni_supported())
+    operators = ((torch.ops.onednn, "qlinear_pointwise"), (torch.ops.onednn, "qlinear_prepack"))
+    has_operators = all(hasattr(owner, name) for owner, name in operators)
+    can_quantise = hasattr(torch, "quantize_per_tensor")
+    return bool(has_operators and can_quantise and torch.cpu._is_vnni_supported())
 
 
 @torch.inference_mode()
@@ -107,11 +75,28 @@ def quantise(model: LbrModel, ranges: Ranges) -> None:
             f"{RANGES_FILE} describes {len(ranges)} layers, the model has {len(layers)}.",
             "use the dtype float32 (CHECKPOINT#float32), or save the checkpoint again",
         )
+    if isinstance(model.backbone, BertBackbone):
+        _quantise_bert(model.backbone, ranges)
+        return
     for name, layer in layers.items():
         parent, _, attribute = name.rpartition(".")
         low, high = ranges[name]
         owner = model.backbone.body.get_submodule(parent)
-        setattr(owner, attribute, Int8Linear(layer, low=low, high=high))
+        setattr(owner, attribute, Int8Linear([layer], low=low, high=high))
+
+
+def _quantise_bert(backbone: BertBackbone, ranges: Ranges) -> None:
+    """Replace whole layers: what follows a product is then done while it is in the cache."""
+    layers = backbone.bert.encoder.layer
+    for number, layer in enumerate(layers):
+        assert isinstance(layer, BertLayer)
+        prefix = f"encoder.layer.{number}."
+        own = {
+            name.removeprefix(prefix): span
+            for name, span in ranges.items()
+            if name.startswith(prefix)
+        }
+        layers[number] = Int8BertLayer(layer, own)
 
 
 def write_ranges(ranges: Ranges, folder: Path) -> None:

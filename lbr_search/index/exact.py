@@ -109,6 +109,7 @@ def scan(
     *,
     k: int,
     positions: NDArray[np.int64] | None = None,
+    floors: NDArray[np.float32] | None = None,
 ) -> Ranking:
     """Exact search: score descending, ties by row id ascending.
 
@@ -118,6 +119,7 @@ def scan(
         row_ids: (N,) the row id of each vector.
         k: how many.
         positions: ascending places in `vectors` to look at; None = all.
+        floors: (B,) scores below which a row is not wanted; some such rows may still be returned.
 
     Returns:
         Row ids (B, k) and inner products (B, k); missing places hold -1 and -inf.
@@ -125,7 +127,8 @@ def scan(
     rows, scores = no_hits(len(queries), k)
     if k < 1:
         return rows, scores
-    for query_no, places in enumerate(_near_best(queries, vectors, positions, k=k)):
+    best_places = _near_best(queries, vectors, positions, k=k, floors=floors)
+    for query_no, places in enumerate(best_places):
         found = exact_scores(queries[query_no], vectors[places])
         best = best_first(found, row_ids[places], k=k)
         rows[query_no, : len(best)] = row_ids[places[best]]
@@ -134,20 +137,25 @@ def scan(
 
 
 def _near_best(
-    queries: Embeddings, vectors: Embeddings, positions: NDArray[np.int64] | None, *, k: int
+    queries: Embeddings,
+    vectors: Embeddings,
+    positions: NDArray[np.int64] | None,
+    *,
+    k: int,
+    floors: NDArray[np.float32] | None,
 ) -> list[NDArray[np.int64]]:
     """For each query all positions that may be among the best k, whatever the rounding."""
     margins = 2 * ROUNDING * np.maximum(np.linalg.norm(queries, axis=1), 1e-30)
     places = [np.empty(0, dtype=np.int64) for _ in queries]
     kept = [np.empty(0, dtype=np.float32) for _ in queries]
-    floors = np.full(len(queries), -np.inf)
+    lowest = np.full(len(queries), -np.inf) if floors is None else floors - margins
     n_rows = len(vectors) if positions is None else len(positions)
     for start in range(0, n_rows, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, n_rows)
         block = vectors[start:stop] if positions is None else vectors[positions[start:stop]]
         block_scores = queries @ block.T  # (B, D) @ (D, rows) -> (B, rows)
         for number, scores in enumerate(block_scores):
-            above = np.flatnonzero(scores >= floors[number])
+            above = np.flatnonzero(scores >= lowest[number])
             if not len(above):
                 continue
             kept[number] = np.concatenate([kept[number], scores[above]])
@@ -155,7 +163,7 @@ def _near_best(
             places[number] = np.concatenate([places[number], at])
             if len(kept[number]) > k:
                 last = len(kept[number]) - k
-                floors[number] = np.partition(kept[number], last)[last] - margins[number]
-                good = kept[number] >= floors[number]
+                lowest[number] = np.partition(kept[number], last)[last] - margins[number]
+                good = kept[number] >= lowest[number]
                 kept[number], places[number] = kept[number][good], places[number][good]
     return places

@@ -23,7 +23,7 @@ from lbr_search.index.recall import (
     neighbours,
     raise_effort,
     recall,
-    sample_vectors,
+    sample_rows,
     true_neighbours,
 )
 from lbr_search.index.rows import (
@@ -259,7 +259,8 @@ class FaissIndex:
         """Raise the search effort until sampled rows find their true neighbours."""
         if not len(self._rows):
             return {"effort": EFFORTS[self.kind][0], "recall_at_10": 1.0}
-        rows, queries = sample_vectors(self._batches())
+        positions = self._rows.positions(sample_rows(self._rows.ids))
+        rows, queries = self._rows.ids[positions], np.array(self._vectors[positions])
         truth = true_neighbours(self._batches(), queries, k=10, own_rows=rows)
 
         def measure(effort: int) -> float:

@@ -37,7 +37,7 @@ from lbr_search.index.manifest import (
 )
 from lbr_search.index.multi_vectors import write_multi_vectors
 from lbr_search.index.payload import write_payload
-from lbr_search.index.recall import measure_recall, sample_vectors
+from lbr_search.index.recall import measure_recall, sample_rows
 from lbr_search.index.store import ChunkStore
 from lbr_search.protocols import IndexBackend
 from lbr_search.registry import BACKENDS
@@ -145,7 +145,8 @@ def build_generation(plan: Plan, store: ChunkStore, timer: Timer) -> IndexManife
         with timer.phase("recall"):
             backend.open(folder / VECTORS, dim=plan.seal.dim)
             # another draw than the one a backend tunes itself on
-            rows, queries = sample_vectors(store.scan_vectors(), seed=RECALL_SEED)
+            rows = sample_rows(store.row_ids(), seed=RECALL_SEED)
+            queries = store.vectors(rows)
             recall = measure_recall(backend, store.scan_vectors(), queries, own_rows=rows)
         with timer.phase("lexical"):
             LexicalIndex().build(

@@ -26,7 +26,7 @@ from lbr_search.index.recall import (
     neighbours,
     raise_effort,
     recall,
-    sample_vectors,
+    sample_rows,
     true_neighbours,
 )
 from lbr_search.index.rows import (
@@ -180,8 +180,8 @@ class LanceIndex:
 
     def _scan(self, queries: Embeddings, positions: NDArray[np.int64], *, k: int) -> Ranking:
         """Read just these rows and search them exactly."""
-        found = self._table.take_offsets(positions.tolist()).select(COLUMNS).to_arrow()
-        return scan(queries, _vectors_of(found, self._dim), _row_ids_of(found), k=k)
+        rows, vectors = self._rows_at(positions)
+        return scan(queries, vectors, rows, k=k)
 
     def _make_index(self, table: Any, n_rows: int) -> Settings:  # noqa: ANN401 - LanceDB
         """Index the table; raise the effort until sampled rows find their true neighbours."""
@@ -197,7 +197,7 @@ class LanceIndex:
         else:
             config = HnswSq(distance_type="l2", num_partitions=1, m=24, ef_construction=150)
         table.create_index("vector", config=config, replace=True)
-        rows, queries = sample_vectors(self._batches())
+        rows, queries = self._rows_at(self._rows.positions(sample_rows(self._rows.ids)))
         truth = true_neighbours(self._batches(), queries, k=10, own_rows=rows)
 
         def measure(effort: int) -> float:
@@ -206,6 +206,11 @@ class LanceIndex:
 
         _, reached = raise_effort(EFFORTS[self.kind], measure, target=TARGET_RECALL)
         return {"n_cells": n_cells, "effort": self._effort, "recall_at_10": round(reached, 4)}
+
+    def _rows_at(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
+        """Row ids (M,) and vectors (M, D) of places in the table."""
+        found = self._table.take_offsets(positions.tolist()).select(COLUMNS).to_arrow()
+        return _row_ids_of(found), _vectors_of(found, self._dim)
 
     def _batches(self) -> Iterator[tuple[NDArray[np.int64], Embeddings]]:
         for batch in self._table.search().select(COLUMNS).to_batches(8_192):

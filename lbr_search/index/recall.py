@@ -42,28 +42,15 @@ def measure_recall(
     return recall(neighbours(index, queries, k=k, own_rows=own), truth)
 
 
-def sample_vectors(
-    batches: Batches, *, n: int = MAX_QUERIES, seed: int = 0
-) -> tuple[NDArray[np.int64], Embeddings]:
-    """Draw up to `n` rows with equal chance in one pass: row ids (n,) and vectors (n, D).
+def sample_rows(
+    row_ids: NDArray[np.int64], *, n: int = MAX_QUERIES, seed: int = 0
+) -> NDArray[np.int64]:
+    """Up to `n` of the row ids, each with equal chance, ascending.
 
-    Every row gets a random key and the smallest keys are kept; the draw depends on the seed and
-    the order of rows, not on how they are batched.
+    The draw depends on the seed and the order of rows alone.
     """
-    generator = np.random.default_rng(seed)
-    kept: list[tuple[float, int, NDArray[np.float32]]] = []
-    dim = 0
-    for ids, vectors in batches:
-        keys = generator.random(len(ids))
-        dim = vectors.shape[1]
-        floor = kept[-1][0] if len(kept) == n else 1.0
-        for at in np.flatnonzero(keys < floor):
-            kept.append((float(keys[at]), int(ids[at]), np.array(vectors[at])))
-        kept = sorted(kept, key=lambda entry: entry[:2])[:n]
-    kept.sort(key=lambda entry: entry[1])
-    rows = np.asarray([row for _, row, _ in kept], dtype=np.int64)
-    stacked = [vector for _, _, vector in kept] or np.empty((0, dim), dtype=np.float32)
-    return rows, np.asarray(stacked, dtype=np.float32)
+    keys = np.random.default_rng(seed).random(len(row_ids))
+    return np.sort(row_ids[np.argsort(keys, kind="stable")[:n]])
 
 
 def true_neighbours(
@@ -77,10 +64,11 @@ def true_neighbours(
     depth = k if own_rows is None else k + 1
     rows, scores = no_hits(len(queries), depth)
     for ids, vectors in batches:
-        block_rows, block_scores = scan(queries, vectors, ids, k=depth)
+        floors = scores[:, -1]  # a row below the worst so far changes nothing
+        block_rows, block_scores = scan(queries, vectors, ids, k=depth, floors=floors)
         both_rows = np.concatenate([rows, block_rows], axis=1)
         both_scores = np.concatenate([scores, block_scores], axis=1)
-        for number in range(len(queries)):
+        for number in np.flatnonzero(block_rows[:, 0] >= 0):
             best = best_first(both_scores[number], both_rows[number], k=depth)
             rows[number], scores[number] = both_rows[number][best], both_scores[number][best]
     return _without_own(rows, own_rows, k=k)

@@ -40,6 +40,10 @@ SCAN_BYTES = 64_000_000
 DELETE_ROWS = 5_000
 COMPACT_FRAGMENTS = 32
 """Small fragments above which the table is compacted; each costs a file handle in every scan."""
+FRAGMENT_ROWS = 32_768
+"""So many rows allow a fragment more: what a large ingest commits is not written twice."""
+MAX_FRAGMENTS = 256
+"""Small fragments above which any table is compacted."""
 YOUNGEST_REMOVED = timedelta(milliseconds=1)
 """Versions younger than this stay: below it LanceDB reads 0, and warns."""
 SQL_TYPES = {"float": "double", "string": "string"}
@@ -225,6 +229,11 @@ class ChunkStore:
         vectors = vectors_of(found["vector"].combine_chunks())
         return np.ascontiguousarray(vectors[[places[int(row)] for row in rows]])
 
+    def row_ids(self) -> NDArray[np.int64]:
+        """The ids of all rows, ascending."""
+        ids = [batch.column("row_id").to_numpy() for batch in self.scan([])]
+        return np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
+
     def filter(self, expression: str) -> NDArray[np.int64]:
         """Sorted ids of the rows for which a SQL expression over the columns holds.
 
@@ -244,8 +253,10 @@ class ChunkStore:
     @property
     def is_scattered(self) -> bool:
         """Whether there are so many small fragments that `tidy` pays."""
-        small = self._table.stats()["fragment_stats"]["num_small_fragments"]
-        return int(small) > COMPACT_FRAGMENTS
+        stats = self._table.stats()
+        allowed = COMPACT_FRAGMENTS + stats["num_rows"] // FRAGMENT_ROWS
+        small = stats["fragment_stats"]["num_small_fragments"]
+        return bool(small > min(allowed, MAX_FRAGMENTS))
 
     def tidy(self, *, keep: int | None) -> None:
         """Merge small fragments; remove versions older than `keep` (None: all but the latest)."""

@@ -26,7 +26,8 @@ Encoded = tuple[Embeddings, MultiVectors | None]
 Embed = Callable[[Sequence[Chunk], EncodeReport], Encoded]
 COMMIT_SECONDS = 30.0
 """A slow encoder commits at least this often, so that a kill loses at most so much work."""
-
+COMMIT_BYTES = 128_000_000
+"""Vectors that are committed at once even where they are few rows: they wait in memory."""
 
 BATCH_CHARACTERS = 32_000_000
 """Text that is encoded, and committed, at once even where it is few chunks."""
@@ -148,7 +149,8 @@ class Writer:
         self._waiting.clear()
         n_ready = sum(len(chunks) for chunks, _, _ in self._ready)
         is_due = time.monotonic() - self._committed_at > COMMIT_SECONDS
-        is_large = self._n_characters >= BATCH_CHARACTERS
+        n_bytes = sum(_n_bytes(encoded) for _, encoded, _ in self._ready)
+        is_large = self._n_characters >= BATCH_CHARACTERS or n_bytes >= COMMIT_BYTES
         if n_ready >= self.config.commit_rows or is_due or is_large:
             self._commit()
 
@@ -193,6 +195,11 @@ class Writer:
             "n_tokens_lost": sum(report.n_tokens_lost for report in reports),
             "encode_seconds": sum(report.seconds for report in reports),
         }
+
+
+def _n_bytes(encoded: Encoded) -> int:
+    vectors, multi = encoded
+    return vectors.nbytes + (0 if multi is None else multi.codes.nbytes)
 
 
 def group_documents(rows: Iterable[Row]) -> Iterator[list[Row]]:

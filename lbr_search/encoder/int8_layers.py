@@ -1,0 +1,153 @@
+"""Layers of 8-bit matrix products (oneDNN): weights by output row, inputs by a range known before.
+
+Sums of products are exact integers, so a row's outputs do not depend on the rows beside it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lbr_search.encoder.attention import attend, gather, split_heads
+
+if TYPE_CHECKING:
+    from lbr_search.encoder.bert import BertLayer
+
+Ranges = dict[str, tuple[float, float]]
+"""Linear layer -> smallest and largest input seen."""
+
+
+class Int8Linear(nn.Module):
+    """Linear layers that read the same input, as one, with 8-bit weights and inputs.
+
+    Args:
+        linears: float32; copied. Their outputs stand one behind the other.
+        low: smallest input to represent, <= 0.
+        high: largest, >= 0; inputs outside are cut.
+    """
+
+    def __init__(self, linears: Sequence[nn.Linear], *, low: float, high: float) -> None:
+        super().__init__()
+        weight = torch.cat([linear.weight.detach() for linear in linears])
+        self._weight_scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)  # one a row
+        self._weight_zeros = torch.zeros(len(weight), dtype=torch.long)
+        codes = (weight / self._weight_scales[:, None]).round().clamp(-127, 127).to(torch.int8)
+        self._packed = torch.ops.onednn.qlinear_prepack(codes, None)
+        biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
+        assert len(biases) in (0, len(linears)), "layers of one input all have a bias, or none"
+        self._bias = torch.cat(biases) if biases else None
+        self._scale = max(high - low, 1e-12) / 255
+        self._zero_point = min(255, max(0, round(-low / self._scale)))
+        with warnings.catch_warnings():
+            # torch means to drop quantised tensors in favour of another package, and says so once
+            # in a process; should it do so, `codes` needs another operator (ARCHITECTURE.md)
+            warnings.filterwarnings("ignore", "torch.quantize_per_tensor", UserWarning)
+            self.codes(torch.zeros(1, weight.shape[1]))
+
+    def codes(self, inputs: Tensor) -> Tensor:
+        """(…, in) float32 -> (…, in) uint8."""
+        quantised = torch.quantize_per_tensor(
+            inputs.contiguous(), self._scale, self._zero_point, torch.quint8
+        )
+        # the bytes where they lie: `int_repr` copies them, for longer than quantising takes
+        codes = torch.empty(0, dtype=torch.uint8)
+        codes.set_(quantised.untyped_storage(), 0, quantised.shape, quantised.stride())
+        return codes
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(…, in) float32 -> (…, out) float32."""
+        return self.product(self.codes(inputs))
+
+    def product(self, codes: Tensor) -> Tensor:
+        """Inputs as `codes` makes them, (…, in) -> (…, out) float32."""
+        return self._pointwise(codes, torch.float32, 1.0, 0, "none")
+
+    def gelu(self, codes: Tensor, *, reader: Int8Linear) -> Tensor:
+        """GELU of the product, as the input codes of the layer that reads it: (…, out) uint8."""
+        return self._pointwise(codes, torch.uint8, reader._scale, reader._zero_point, "gelu")
+
+    def added_to(self, residual: Tensor, codes: Tensor) -> Tensor:
+        """`residual` (…, out) and the product, float32."""
+        summed: Tensor = torch.ops.onednn.qlinear_pointwise.binary(
+            *self._operands(codes),
+            residual,
+            self._bias,
+            1.0,  # scale and zero point of the output
+            0,
+            torch.float32,
+            1.0,  # scale and zero point of what is added
+            0,
+            "add",
+            1.0,
+            "none",
+            [],
+            "",
+        )
+        return summed
+
+    def _pointwise(
+        self, codes: Tensor, dtype: torch.dtype, scale: float, zero_point: int, after: str
+    ) -> Tensor:
+        outputs: Tensor = torch.ops.onednn.qlinear_pointwise(
+            *self._operands(codes), self._bias, scale, zero_point, dtype, after, [], "none"
+        )
+        return outputs
+
+    def _operands(self, codes: Tensor) -> tuple[Tensor, float, int, Tensor, Tensor, Tensor]:
+        return (
+            codes,
+            self._scale,
+            self._zero_point,
+            self._packed,
+            self._weight_scales,
+            self._weight_zeros,
+        )
+
+
+class Int8BertLayer(nn.Module):
+    """A `BertLayer` in which each input is quantised once, and GELU never leaves 8 bits.
+
+    Args:
+        layer: float32; its norms are kept, its linear layers copied.
+        ranges: of its linear layers, by their names in it.
+    """
+
+    def __init__(self, layer: BertLayer, ranges: Ranges) -> None:
+        super().__init__()
+        names = [f"attention.self.{name}" for name in ("query", "key", "value")]
+        # one range for the three, so that they read the same codes
+        low = min(ranges[name][0] for name in names)
+        high = max(ranges[name][1] for name in names)
+        query, *key_value = (_linear(layer, name) for name in names)
+        self._query = Int8Linear([query], low=low, high=high)
+        self._key_value = Int8Linear(key_value, low=low, high=high)
+        self._head_dim = layer.attention.head_dim
+        self._mixed, self._inner, self._outer = (
+            Int8Linear([_linear(layer, name)], low=ranges[name][0], high=ranges[name][1])
+            for name in ("attention.output.dense", "intermediate.dense", "output.dense")
+        )
+        self._attention_norm = layer.attention.output.LayerNorm
+        self._norm = layer.output.LayerNorm
+
+    def forward(self, states: Tensor, mask: Tensor | None, at: Tensor | None = None) -> Tensor:
+        """As `BertLayer`."""
+        codes = self._query.codes(states)
+        asking = states if at is None else gather(states, at)
+        query = self._query.product(codes if at is None else gather(codes, at))
+        key, value = self._key_value.product(codes).chunk(2, dim=-1)
+        query, key, value = (split_heads(part, self._head_dim) for part in (query, key, value))
+        mixed = self._mixed.codes(attend(query, key, value, mask))
+        states = self._attention_norm(self._mixed.added_to(asking, mixed))
+        inner = self._inner.gelu(self._inner.codes(states), reader=self._outer)
+        normed: Tensor = self._norm(self._outer.added_to(states, inner))
+        return normed
+
+
+def _linear(layer: nn.Module, name: str) -> nn.Linear:
+    linear = layer.get_submodule(name)
+    assert isinstance(linear, nn.Linear)
+    return linear
