@@ -160,6 +160,24 @@ def test_metrics_asked_for_and_queries_counted(
         run_bench([suite], encoders=[HashEncoder()], home=home, metrics=["map"])
 
 
+def test_two_checkpoints_of_one_name_are_told_apart(write_suite: Writer, home: Path) -> None:
+    """Before and after a stage: arms are called by the specs, and compared with each other."""
+    before, after = HashEncoder(salt="a"), HashEncoder(salt="b")
+    before.name = after.name = "mini"
+    before.spec, after.spec = "runs/x/stage1", "runs/x/stage2"
+    found = run_bench([write_suite()], encoders=[before, after], home=home)
+    suite = found.suites["small"]
+    assert list(suite.arms)[1:] == [
+        "dense",
+        "hybrid",
+        "runs/x/stage2:dense",
+        "runs/x/stage2:hybrid",
+    ]
+    assert ("dense", "runs/x/stage2:dense") in suite.comparisons
+    assert set(suite.ingests) == {"runs/x/stage1", "runs/x/stage2"}
+    assert [e["name"] for e in found.settings["encoders"]] == ["runs/x/stage1", "runs/x/stage2"]
+
+
 def test_every_arm_against_one(write_suite: Writer, home: Path) -> None:
     """--against compares all other arms with it, over all suites as one family."""
     suites, encoders = [write_suite("one"), write_suite("two")], [HashEncoder(), PeerEncoder()]
@@ -281,7 +299,7 @@ def test_what_cannot_be_measured_is_refused_before_the_work(
         run_bench([suite], modes=["sparse"], encoders=[encoder], home=home)
     with pytest.raises(ConfigError, match="no encoder"):
         run_bench([suite], encoders=[], home=home)
-    with pytest.raises(ConfigError, match="two encoders are called 'hash-a'"):
+    with pytest.raises(ConfigError, match="'hash:a' is given twice"):
         run_bench([suite], encoders=[encoder, HashEncoder()], home=home)
     with pytest.raises((EncoderError, MissingExtraError)):
         run_bench([suite], encoders=["st:no-such-folder"], home=home)

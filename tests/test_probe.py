@@ -157,7 +157,7 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     few = read_terms(str(tmp_path / "few.csv"), home=tmp_path)
     with pytest.raises(ConfigError, match="5 terms are too few"):
         run_probe(few, [KnowingEncoder()])
-    with pytest.raises(ConfigError, match="two encoders have one name"):
+    with pytest.raises(ConfigError, match="is given twice"):
         run_probe(TERMS, [KnowingEncoder(), KnowingEncoder()])
 
 

@@ -11,7 +11,7 @@ from lbr_search.bench.environment import describe_environment
 from lbr_search.bench.imported import ImportedRun
 from lbr_search.bench.metrics import DEEP_DEPTH, DEPTH
 from lbr_search.bench.resampling import RESAMPLES
-from lbr_search.bench.suites import default_encoder
+from lbr_search.bench.suites import default_encoder, labels_of
 from lbr_search.config import ChunkConfig, IndexConfig, SearchConfig, to_mapping
 from lbr_search.index.report import BuildProgress
 from lbr_search.protocols import Encoder
@@ -52,14 +52,14 @@ def settings_of(plan: Plan, split: str) -> dict[str, object]:
         "modes": list(plan.modes),
         "encoders": [
             {
-                "name": encoder.name,
+                "name": label,
                 "spec": encoder.spec,
                 "fingerprint": encoder.fingerprint,
                 "dim": encoder.dim,
                 "max_tokens": encoder.max_tokens,
                 "default": encoder is default,
             }
-            for encoder in plan.encoders
+            for encoder, label in zip(plan.encoders, labels_of(plan.encoders), strict=True)
         ],
         "chunk": to_mapping(plan.chunk),
         "index": to_mapping(plan.index),

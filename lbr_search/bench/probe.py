@@ -17,6 +17,7 @@ from lbr_search.bench.probe_terms import KINDS, N_FOILS, ProbeSet, Term, probe_s
 from lbr_search.bench.report import COMPARISON_HEADINGS, comparison_cells, rich_table
 from lbr_search.bench.results import comparison_json
 from lbr_search.bench.significance import Comparison, compare_all
+from lbr_search.bench.suites import labels_of
 from lbr_search.corpus.overlap import words_of
 from lbr_search.errors import ConfigError
 from lbr_search.protocols import Encoder
@@ -98,11 +99,9 @@ def run_probe(
         progress: told of every step.
 
     Raises:
-        ConfigError: there are too few terms for foils, or two encoders have the same name.
+        ConfigError: there are too few terms for foils, or an encoder is given twice.
     """
-    names = [encoder.name for encoder in encoders]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"two encoders have one name: {', '.join(names)}.", "give each once")
+    names = labels_of(encoders)
     found = [probe_set(kind, terms, most=most, seed=seed) for kind in KINDS]
     sets = [each for each in found if each.items]
     if not sets:
@@ -111,10 +110,10 @@ def run_probe(
             "give a file with more terms that have synonyms or definitions",
         )
     results = []
-    for encoder in encoders:
+    for encoder, name in zip(encoders, names, strict=True):
         for each in sets:
-            progress(f"{encoder.name}: {len(each.items):,} {each.kind}s")
-            results.append(_rank(encoder, each))
+            progress(f"{name}: {len(each.items):,} {each.kind}s")
+            results.append(_rank(encoder, each, name=name))
     asked = {item.name for each in sets for item in each.items}
     counts = count_terms(asked, train) if train else None
     left_out = {each.kind: each.n_left_out for each in sets}
@@ -195,7 +194,7 @@ def probe_json(probe: Probe) -> dict[str, Any]:
     }
 
 
-def _rank(encoder: Encoder, probe: ProbeSet) -> ProbeResult:
+def _rank(encoder: Encoder, probe: ProbeSet, *, name: str) -> ProbeResult:
     queries = encoder.encode_queries([item.name for item in probe.items])
     needed = sorted({p for item in probe.items for p in (item.answer, *item.foils)})
     rows = {place: row for row, place in enumerate(needed)}
@@ -205,7 +204,7 @@ def _rank(encoder: Encoder, probe: ProbeSet) -> ProbeResult:
         foils = passages[[rows[place] for place in item.foils]] @ query
         ranks[item.name] = 1 / (1 + int((foils >= passages[rows[item.answer]] @ query).sum()))
     n_foils = float(np.mean([len(item.foils) for item in probe.items]))
-    return ProbeResult(encoder.name, probe.kind, ranks, n_foils)
+    return ProbeResult(name, probe.kind, ranks, n_foils)
 
 
 def _compare(results: Sequence[ProbeResult], first: str) -> dict[tuple[str, str, str], Comparison]:

@@ -29,7 +29,7 @@ from lbr_search.bench.results import (
     make_folder,
     write_json,
 )
-from lbr_search.bench.suites import default_encoder, open_encoders, open_suites
+from lbr_search.bench.suites import default_encoder, labels_of, open_encoders, open_suites
 from lbr_search.bench.trec_io import write_run
 from lbr_search.config import ChunkConfig, IndexConfig, SearchConfig, check
 from lbr_search.corpus.suite import Suite
@@ -148,7 +148,9 @@ def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
     result.references, warnings = references_of(suite, plan.home)
     result.warnings.extend([*suite.warnings, *warnings])
     default = default_encoder(plan.encoders)
-    for number, encoder in enumerate(plan.encoders):
+    for number, (encoder, label) in enumerate(
+        zip(plan.encoders, labels_of(plan.encoders), strict=True)
+    ):
         modes = [mode for mode in plan.modes if mode != "lexical" or number == 0]
         if not modes:
             continue
@@ -159,17 +161,17 @@ def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
             chunk=plan.chunk,
             config=_index_config(plan, encoder),
             is_fresh=plan.is_fresh,
-            progress=_ingest_progress(plan, suite.name, encoder.name),
+            progress=_ingest_progress(plan, suite.name, label),
         )
         result.warnings.extend([*warnings, *_cut_warnings(ingest)])
-        result.ingests[encoder.name] = ingest
+        result.ingests[label] = ingest
         result.n_documents = ingest.n_documents
         # reranked arms after those whose rankings they rerank
         stages = [(mode, "") for mode in modes]
         stages += [("hybrid", reranker) for reranker in _rerankers(plan, encoder)]
         deep_runs: dict[str, Run] = {}
         for mode, reranker in stages:
-            arm = arm_name(encoder.name, mode, is_default=encoder is default, reranker=reranker)
+            arm = arm_name(label, mode, is_default=encoder is default, reranker=reranker)
             plan.progress(BenchProgress(suite.name, f"search {arm}"))
             config = replace(plan.search, rerank=reranker) if reranker else plan.search
             result.arms[arm], run = measure_arm(

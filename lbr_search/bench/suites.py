@@ -75,21 +75,38 @@ def open_encoders(given: Sequence[str | Encoder]) -> tuple[Encoder, ...]:
     """Load encoders by their specs.
 
     Raises:
-        ConfigError: there is none, or two have the same name.
+        ConfigError: there is none, or one is given twice.
         EncoderError, MissingExtraError: one cannot be loaded.
     """
     opened = tuple(load_encoder(each) if isinstance(each, str) else each for each in given)
     if not opened:
         raise ConfigError("no encoder was given.", f"--encoder {DEFAULT_ENCODER}")
-    names = [encoder.name for encoder in opened]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(
-            f"two encoders are called {twice!r}, so their arms would be too: "
-            + ", ".join(encoder.spec for encoder in opened if encoder.name == twice),
-            "give each encoder once, or bench them in two calls",
-        )
+    labels_of(opened)
     return opened
+
+
+def labels_of(encoders: Sequence[Encoder]) -> tuple[str, ...]:
+    """What each encoder is called in arms: its name, or its spec where names are the same.
+
+    Two checkpoints of one model, e.g. before and after a stage, have the same name.
+
+    Raises:
+        ConfigError: two have the same name and spec, or the same fingerprint.
+    """
+    names = [encoder.name for encoder in encoders]
+    labels = tuple(
+        encoder.name if names.count(encoder.name) == 1 else encoder.spec for encoder in encoders
+    )
+    for taken in (labels, [encoder.fingerprint for encoder in encoders]):
+        twice = next((number for number, each in enumerate(taken) if taken.count(each) > 1), None)
+        if twice is not None:
+            raise ConfigError(
+                f"the encoder {labels[twice]!r} is given twice, among "
+                + ", ".join(encoder.spec for encoder in encoders)
+                + ".",
+                "give each encoder once",
+            )
+    return labels
 
 
 def default_encoder(encoders: Sequence[Encoder]) -> Encoder | None:
