@@ -320,3 +320,15 @@ def test_json_arrays_are_tables(tmp_path):
         assert [d.doc_id for d in read("json", tmp_path / name)[0]] == ["1", "2"]
     (tmp_path / "c.json").write_text("[1, 2]")
     assert read("json", tmp_path / "c.json")[1].by_reason == {"not a table": 1}
+
+
+def test_parquet_text_that_is_not_unicode_is_damage(tmp_path):
+    """Found by fuzzing: a turned bit in a string ended the ingest with an exception of Python."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"id": ["1"], "text": ["plain words"]}), tmp_path / "a.parquet")
+    data = (tmp_path / "a.parquet").read_bytes().replace(b"plain words", b"plain \xf4ords")
+    (tmp_path / "a.parquet").write_bytes(data)
+    with pytest.raises(CorpusError, match="cannot be read as Parquet"):
+        read("parquet", tmp_path / "a.parquet")

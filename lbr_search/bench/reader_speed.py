@@ -1,8 +1,12 @@
-"""How fast sources are read and cut, by reader, beside how fast an encoder takes what they give."""
+"""How fast sources are read and cut, by reader, beside how fast an encoder takes what they give.
+
+Seconds are of processor time, summed over threads and child processes: what one core would need,
+whatever else the machine does.
+"""
 
 from __future__ import annotations
 
-import itertools
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +16,7 @@ from pathlib import Path
 from lbr_search.bench.reader_samples import WRITERS, write_sample
 from lbr_search.config import ChunkConfig
 from lbr_search.corpus.chunking import chunk_documents
+from lbr_search.corpus.guarded import close_idle
 from lbr_search.corpus.rejects import Rejects
 from lbr_search.corpus.sources import ResolvedSource, read_resolved, resolve_source
 from lbr_search.errors import ConfigError
@@ -21,8 +26,9 @@ from lbr_search.registry import nearest
 N_DOCUMENTS = 1_000
 FEW = {"html": 100, "pdf": 20, "docx": 30, "epub": 10, "jats": 150, "notebook": 300}
 """Documents of a sample where they are large or slow to make."""
-N_ENCODED = 256
-"""Chunks that the encoder is timed on, of the first source that has as many."""
+N_ENCODED = 48
+"""Chunks of each source that the encoder is timed on, right after the source was read."""
+_SMALLEST_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,8 @@ class ReaderSpeed:
     chunk_s: float
     """Cutting alone, the encoder's tokenizer included."""
     n_rejected: int
+    encoded_per_s: float
+    """Chunks of this source that the encoder takes."""
 
     @property
     def documents_per_s(self) -> float:
@@ -53,20 +61,15 @@ class ReaderSpeed:
         """Reading and cutting together: what an encoder can be fed with."""
         return self.n_chunks / (self.read_s + self.chunk_s)
 
-
-@dataclass(frozen=True, slots=True)
-class ReaderSpeeds:
-    """What `measure_readers` found."""
-
-    readers: list[ReaderSpeed]
-    encoder: str
-    encoded_per_s: float
-    """Chunks; on one run of `N_ENCODED`."""
+    @property
+    def times_encoder(self) -> float:
+        """How many encoders the reader could feed."""
+        return self.chunks_per_s / max(self.encoded_per_s, 1e-9)
 
 
 def measure_readers(
     encoder: Encoder, *, readers: Sequence[str] = (), sources: Sequence[str] = (), home: Path
-) -> ReaderSpeeds:
+) -> list[ReaderSpeed]:
     """Read and cut samples of each format, or sources of the user's own, and time both.
 
     Args:
@@ -86,15 +89,13 @@ def measure_readers(
             nearest(unknown[0], list(WRITERS)),
         )
     config = ChunkConfig(chunk_tokens=min(ChunkConfig().chunk_tokens, encoder.max_tokens))
-    found: list[ReaderSpeed] = []
-    texts: list[str] = []
+    encoder.encode_passages(["the first call allocates"])
     with tempfile.TemporaryDirectory(prefix="lbr-search-") as folder:
         wanted = readers or (() if sources else tuple(WRITERS))
-        for source in _sources(wanted, sources, Path(folder), home):
-            speed, passages = _measure(source, encoder, config)
-            found.append(speed)
-            texts = texts if len(texts) >= N_ENCODED else passages
-    return ReaderSpeeds(found, encoder.name, _encode_rate(encoder, texts))
+        return [
+            _measure(source, encoder, config)
+            for source in _sources(wanted, sources, Path(folder), home)
+        ]
 
 
 def _sources(
@@ -109,32 +110,37 @@ def _sources(
         yield resolve_source(source, home)
 
 
-def _measure(
-    source: ResolvedSource, encoder: Encoder, config: ChunkConfig
-) -> tuple[ReaderSpeed, list[str]]:
+def _measure(source: ResolvedSource, encoder: Encoder, config: ChunkConfig) -> ReaderSpeed:
     rejects = Rejects(None)
-    started = time.perf_counter()
+    close_idle()  # the time of a child counts when it has ended
+    started = _processor_s()
     documents = list(read_resolved(source, options=ReadOptions(), rejects=rejects))
-    read_s = time.perf_counter() - started
-    started = time.perf_counter()
+    close_idle()
+    read_s = _processor_s() - started
+    started = _processor_s()
     chunks = chunk_documents(documents, token_spans=encoder.token_spans, config=config)
-    n_chunks = 0
-    passages: list[str] = []
-    for chunk in chunks:
-        n_chunks += 1
-        if len(passages) < N_ENCODED:
-            passages.append(chunk.passage)
-    chunk_s = time.perf_counter() - started
-    speed = ReaderSpeed(
+    passages = [chunk.passage for chunk in chunks]
+    chunk_s = _processor_s() - started
+    sample = passages[:: max(1, len(passages) // N_ENCODED)][:N_ENCODED]
+    started = _processor_s()
+    encoder.encode_passages(sample)
+    encode_s = _processor_s() - started
+    return ReaderSpeed(
         reader=source.reader,
         n_documents=len(documents),
-        n_chunks=n_chunks,
+        n_chunks=len(passages),
         source_bytes=_size(source.path),
-        read_s=read_s,
+        read_s=max(read_s, _SMALLEST_S),
         chunk_s=chunk_s,
         n_rejected=rejects.n_rejected,
+        encoded_per_s=len(sample) / max(encode_s, _SMALLEST_S),
     )
-    return speed, passages
+
+
+def _processor_s() -> float:
+    """Processor time of this process and of its children that have ended."""
+    times = os.times()  # in hundredths: fine enough for children, not for one small file
+    return time.process_time() + times.children_user + times.children_system
 
 
 def _size(path: Path) -> int:
@@ -142,16 +148,7 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _encode_rate(encoder: Encoder, texts: Sequence[str]) -> float:
-    if not texts:
-        return 0.0
-    encoder.encode_passages(list(itertools.islice(texts, 32)))  # the first call allocates
-    started = time.perf_counter()
-    encoder.encode_passages(texts)
-    return len(texts) / (time.perf_counter() - started)
-
-
-def markdown_table(speeds: ReaderSpeeds) -> str:
+def markdown_table(speeds: Sequence[ReaderSpeed]) -> str:
     """The table of README."""
     lines = [
         "| reader | documents/s | MB/s | chunks/s, read and cut | times the encoder |",
@@ -159,7 +156,7 @@ def markdown_table(speeds: ReaderSpeeds) -> str:
     ]
     lines += [
         f"| {one.reader} | {one.documents_per_s:,.0f} | {one.mb_per_s:.1f} "
-        f"| {one.chunks_per_s:,.0f} | {one.chunks_per_s / max(speeds.encoded_per_s, 1e-9):.0f} |"
-        for one in speeds.readers
+        f"| {one.chunks_per_s:,.0f} | {one.times_encoder:.0f} |"
+        for one in speeds
     ]
     return "\n".join(lines)

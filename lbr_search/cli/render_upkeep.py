@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from lbr_search.cli.render import reasons, show_pairs
 from lbr_search.errors import IndexFormatError
 
 if TYPE_CHECKING:
-    from lbr_search.bench.reader_speed import ReaderSpeeds
+    from lbr_search.bench.reader_speed import ReaderSpeed
     from lbr_search.index.manifest import IndexManifest
     from lbr_search.index.verify import Verification
     from lbr_search.upkeep.forget import ForgetReport
@@ -192,13 +193,13 @@ def show_verification(folder: Path, found: Verification) -> None:
     show_pairs({str(folder): f"{found.n_files} files and {found.n_rows:,} rows as published"})
 
 
-def show_reader_speeds(speeds: ReaderSpeeds, *, as_json: bool) -> None:
+def show_reader_speeds(speeds: Sequence[ReaderSpeed], *, as_json: bool) -> None:
     """Print how fast each source was read: a Markdown table, or one JSON object a line."""
     if as_json:
-        for one in speeds.readers:
-            show_json(dataclasses.asdict(one) | {"encoded_per_s": speeds.encoded_per_s})
+        for one in speeds:
+            show_json(dataclasses.asdict(one))
         return
     from lbr_search.bench.reader_speed import markdown_table
 
     sys.stdout.write(markdown_table(speeds) + "\n")
-    to_stderr(f"{speeds.encoder} encodes {speeds.encoded_per_s:,.0f} chunks/s here")
+    to_stderr("seconds are of processor time: what one core would need")

@@ -66,7 +66,7 @@ def read_parquet(path: Path, *, options: ReadOptions, rejects: RejectSink) -> It
                     document = converter.convert(row, number)
                     if document is not None:
                         yield document
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorpusError(
             f"{path} cannot be read as Parquet: {error}.", f"make or download {path.name} again"
         ) from error
