@@ -102,7 +102,7 @@ def test_a_wrong_pairs_file_names_line_and_columns(
 
 def test_one_source_is_not_both_pairs_and_structure():
     """Two pair sources of one name would share their mined negatives."""
-    with pytest.raises(ConfigError, match=r"data\.structure = \['a'\]"):
+    with pytest.raises(ConfigError, match=r"a source of pairs = \['a'\]"):
         DataConfig(text={}, pairs={"a": 1.0}, structure={"a": 1.0})
 
 

@@ -13,8 +13,9 @@ from lbr_search.bench.tune import FOLDS, folds_of, nested, settings_grid, tune
 from lbr_search.config import FUSIONS, SearchConfig
 from lbr_search.corpus.suite import load_suite
 from lbr_search.errors import ConfigError, CorpusError
-from lbr_search.index.info import index_info, verify_index
+from lbr_search.index.info import index_info
 from lbr_search.index.tuned import TUNED_FILE, Evidence, Tuned, read_tuned, write_tuned
+from lbr_search.index.verify import verify_index
 from lbr_search.ingest import build_index
 from lbr_search.search.searcher import Searcher
 from tests.conftest import HashEncoder

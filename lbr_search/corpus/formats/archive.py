@@ -94,6 +94,8 @@ def _unpack(file: Path, folder: Path, rejects: RejectSink) -> None:
             _unpack_zip(file, folder, rejects)
         else:
             _unpack_tar(file, folder, rejects)
+    except RowError:  # a limit that was passed; a ValueError too
+        raise
     except (*_DAMAGED, EOFError, NotImplementedError, ValueError) as error:
         raise RowError(f"damaged: {error}") from error
     except RuntimeError as error:  # what zipfile raises where a password is needed
