@@ -65,7 +65,7 @@ POINTS = [
     ("forget", "republishing", "publish", 1),
     ("forget", "republishing", "publish", 2),
     ("forget", "ChunkStore", "tidy", 1),
-    ("forget", "shutil", "rmtree", 2),
+    ("forget", "shutil", "rmtree", 1),
     ("forget", "forgetting", "save_record", 1),
     ("reindex", "HashEncoder", "encode_passages", 4),
     ("reindex", "shadows", "publish", 1),
