@@ -69,6 +69,8 @@ class IndexConfig:
 
 
 ANN_KINDS = ("auto", "flat", "ivf", "hnsw")
+BY_LENGTH = -1.0
+"""A dense weight that each index decides for itself."""
 MODES = ("hybrid", "dense", "lexical")
 FUSIONS = ("rrf", "convex", "zscore", "dbsf")
 
@@ -87,8 +89,8 @@ class SearchConfig:
     by min-max (convex), standard deviations (zscore) or mean +- 3 of them (dbsf)."""
     depth: int = 100
     """Documents taken from each leg before fusion; more where more hits are asked for."""
-    dense_weight: float = 0.5
-    """Weight of the dense leg, 0 to 1; chosen on dev splits (ARCHITECTURE.md)."""
+    dense_weight: float = BY_LENGTH
+    """Weight of the dense leg, 0 to 1; -1: by the length of an index's texts (search/settings.py)."""
     rrf_k: int = 60
     """Constant of reciprocal rank fusion, in ranks."""
     without_weight: float = 0.5
@@ -108,7 +110,8 @@ class SearchConfig:
         check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
         check(self.fusion in FUSIONS, "fusion", self.fusion, f"one of {', '.join(FUSIONS)}")
         check(self.depth > 0, "depth", self.depth, "> 0")
-        check(0 <= self.dense_weight <= 1, "dense_weight", self.dense_weight, "between 0 and 1")
+        is_weight = 0 <= self.dense_weight <= 1 or self.dense_weight == BY_LENGTH
+        check(is_weight, "dense_weight", self.dense_weight, f"between 0 and 1, or {BY_LENGTH:g}")
         check(self.rrf_k > 0, "rrf_k", self.rrf_k, "> 0")
         check(0 < self.without_weight <= 10, "without_weight", self.without_weight, "in (0, 10]")
         if self.rerank and self.reranker_name not in RERANKERS:

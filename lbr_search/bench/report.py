@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lbr_search.bench.results import BenchResult, SuiteResult
 from lbr_search.bench.significance import ALPHA, Comparison
+from lbr_search.config import BY_LENGTH
 from lbr_search.errors import ConfigError
 
 QUALITY_HEADINGS = {
@@ -257,12 +258,14 @@ def provenance(result: BenchResult) -> str:
     named = ("torch", "faiss-cpu", "bm25s", "sentence-transformers", "ir-measures")
     versions = ", ".join(f"{name} {packages[name]}" for name in named if packages.get(name))
     search = settings["search"]
+    weight = search["dense_weight"]
+    weighed = "by the length of texts" if weight == BY_LENGTH else f"{weight:g}"
     systems = f" Encoders: {encoders}." if encoders else ""
     imported = ", ".join(f"{name} ({file})" for name, file in settings.get("imported", {}).items())
     systems += f" Imported: {imported}." if imported else ""
     return (
         f"Split {settings['split']}; {cut}; {settings['index']['ann']} search; fusion "
-        f"{search['fusion']}, dense weight {search['dense_weight']}.{systems} "
+        f"{search['fusion']}, dense weight {weighed}.{systems} "
         f"lbr-search {settings['environment']['lbr_search']}, {versions}, "
         f"{settings['environment']['torch_threads']} threads."
     )

@@ -104,6 +104,7 @@ def tune(  # noqa: PLR0913 - a front door: every option is a keyword with a defa
         )
     default = SearchConfig(rerank=rerank)
     subject = Subject.open(index, encoder=encoder, config=default)
+    default = subject.source.settings.config  # with the weight that this index has untuned
     warnings = [sentence for suite in opened for sentence in _absent(subject, suite)]
     grid = settings_grid(default)
     values = {}

@@ -47,7 +47,7 @@ RerankWeight = Annotated[
     float | None,
     typer.Option(
         "--rerank-weight",
-        help="With --rerank: its weight, 0 to 1. Default: as tuned, else 0.5.",
+        help="With --rerank: its weight, 0 to 1. Default: as tuned, else by text length.",
         show_default=False,
     ),
 ]

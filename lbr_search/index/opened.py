@@ -162,6 +162,11 @@ class OpenedIndex:
         """Row ids of a document's chunks, in their order; none where it is not in the index."""
         return self._payload.rows_of(doc_id)
 
+    @property
+    def mean_chars(self) -> float:
+        """Characters of title and text of a chunk, on average."""
+        return self._payload.mean_chars
+
     def absent(self, doc_ids: Sequence[str]) -> list[str]:
         """Those of some document ids that the index does not hold, in their order."""
         return self._payload.absent(doc_ids)

@@ -111,6 +111,14 @@ class Payload:
         ids: list[str] = self._doc_ids.take(pa.array(self.positions(rows))).to_pylist()
         return ids
 
+    @property
+    def mean_chars(self) -> float:
+        """Bytes of title and text of a chunk, on average: characters, where they are ASCII."""
+        columns = [batch.column(name) for batch in self._batches for name in ("title", "text")]
+        return sum(pc.sum(pc.binary_length(each)).as_py() or 0 for each in columns) / max(
+            1, len(self.row_ids)
+        )
+
     def rows_of(self, doc_id: str) -> NDArray[np.int64]:
         """Row ids of a document's chunks, in their order; none where it is not here."""
         places = pc.indices_nonzero(pc.equal(self._doc_ids, doc_id))

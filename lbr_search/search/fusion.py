@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from lbr_search.config import SearchConfig
+from lbr_search.config import BY_LENGTH, SearchConfig
 from lbr_search.errors import ShapeError
 from lbr_search.types import rank
 
@@ -167,10 +167,13 @@ def _union(legs: Sequence[Scores]) -> list[str]:
 
 
 def _convex_with(normalise: Normaliser) -> Fusion:
-    # the searcher passes the dense leg first, then the lexical one
-    return lambda legs, config: convex(
-        legs, weights=(config.dense_weight, 1.0 - config.dense_weight), normalise=normalise
-    )
+    def fused(legs: Sequence[Scores], config: SearchConfig) -> dict[str, float]:
+        # without an index there is no length to go by, and the legs count alike
+        weight = 0.5 if config.dense_weight == BY_LENGTH else config.dense_weight
+        # the searcher passes the dense leg first, then the lexical one
+        return convex(legs, weights=(weight, 1.0 - weight), normalise=normalise)
+
+    return fused
 
 
 FUSIONS: dict[str, Fusion] = {
