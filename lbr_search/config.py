@@ -90,7 +90,7 @@ class SearchConfig:
     depth: int = 100
     """Documents taken from each leg before fusion; more where more hits are asked for."""
     dense_weight: float = BY_LENGTH
-    """Weight of the dense leg, 0 to 1; -1: by the length of an index's texts (search/settings.py)."""
+    """Weight of the dense leg, 0 to 1; -1: by the length of the texts (search/settings.py)."""
     rrf_k: int = 60
     """Constant of reciprocal rank fusion, in ranks."""
     without_weight: float = 0.5

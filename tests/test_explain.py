@@ -23,7 +23,7 @@ def searcher(tmp_path_factory: pytest.TempPathFactory) -> Searcher:
     folder = tmp_path_factory.mktemp("explain")
     encoder = tiny_encoder(folder / "checkpoint")
     ingest(folder / "index", encoder)
-    config = SearchConfig(mode="hybrid", rerank="maxsim", rerank_depth=3)
+    config = SearchConfig(dense_weight=0.5, rerank="maxsim", rerank_depth=3)
     return Searcher.open(folder / "index", encoder=encoder, config=config)
 
 

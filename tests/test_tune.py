@@ -18,10 +18,15 @@ from lbr_search.index.tuned import TUNED_FILE, Evidence, Tuned, read_tuned, writ
 from lbr_search.index.verify import verify_index
 from lbr_search.ingest import build_index
 from lbr_search.search.searcher import Searcher
+from lbr_search.search.settings import SHORT_WEIGHT
 from tests.conftest import HashEncoder
 from tests.hash_cli import run
 
 N_DOCUMENTS = 40
+
+
+UNTUNED = SearchConfig(dense_weight=SHORT_WEIGHT)
+"""Settings of an index of short texts that nobody tuned."""
 
 
 def write_suite(folder: Path, *, n_dev: int = 30, shared: bool = False) -> Path:
@@ -135,7 +140,7 @@ def test_where_no_choice_is_better_the_defaults_are_written(tmp_path: Path):
     build_index([str(folder)], tmp_path / "index", encoder=HashEncoder(dim=4096))
     result = tune(tmp_path / "index", [folder], encoder=HashEncoder(dim=4096))
     assert not result.is_changed
-    assert (result.tuned.fusion, result.tuned.dense_weight) == ("convex", 0.5)
+    assert (result.tuned.fusion, result.tuned.dense_weight) == ("convex", SHORT_WEIGHT)
 
 
 def test_test_splits_are_refused_under_any_name(tmp_path: Path, index: Path, suite: Path):
@@ -187,7 +192,7 @@ def test_given_settings_come_before_tuned_ones(index: Path):
     assert (configs["tuned"].fusion, configs["tuned"].dense_weight) == ("dbsf", 0.2)
     assert (configs["named"].fusion, configs["named"].dense_weight) == ("dbsf", 1.0)
     assert configs["named"].mode == "dense"
-    assert configs["whole"] == SearchConfig()
+    assert configs["whole"] == UNTUNED
     (why,) = opened["tuned"].explain("beta1", opened["tuned"].search("beta1", k=1))
     assert "fused by dbsf, dense weight 0.2 (tuned on s, dev, 30 queries" in "\n".join(why.lines())
 
@@ -201,7 +206,7 @@ def test_a_rerankers_weight_is_read_by_its_name():
 def test_settings_of_another_encoder_are_left_out_and_said(index: Path):
     write_tuned(index, tuned("another"))
     searcher = Searcher.open(index, encoder=blind())
-    assert next(iter(searcher._sources.values())).settings.config == SearchConfig()
+    assert next(iter(searcher._sources.values())).settings.config == UNTUNED
     (warning,) = searcher.warnings
     assert "another encoder" in warning and "lbr-search tune" in warning
 
