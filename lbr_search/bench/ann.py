@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,13 @@ from lbr_search.bench.ann_indexes import BUILDERS, BuiltIndex
 from lbr_search.bench.memory import peak_memory
 from lbr_search.bench.speed_inputs import make_vectors
 from lbr_search.errors import ConfigError
+from lbr_search.index.recall import true_neighbours
 from lbr_search.registry import nearest
 from lbr_search.types import Embeddings
 
 K = 10
+BLOCK_ROWS = 50_000
+"""Rows whose scores with all queries are held at once."""
 PASSES = 2
 COPIES = 3
 """The vectors, the index, and what building it needs beside, in sizes of the vectors."""
@@ -172,17 +174,11 @@ def refuse_too_large(n_rows: int, dim: int) -> None:
 
 def exact_neighbours(rows: Embeddings, queries: Embeddings) -> NDArray[np.int64]:
     """(B, K) row numbers of the true nearest, best first, block by block of rows."""
-    best_scores = np.zeros((len(queries), 0), dtype=np.float32)
-    best_rows = np.zeros((len(queries), 0), dtype=np.int64)
-    for start in range(0, len(rows), 50_000):
-        block = rows[start : start + 50_000]
-        numbers = np.broadcast_to(np.arange(start, start + len(block)), (len(queries), len(block)))
-        scores = np.concatenate([best_scores, queries @ block.T], axis=1)
-        numbers = np.concatenate([best_rows, numbers], axis=1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :K]
-        best_scores = np.take_along_axis(scores, order, axis=1)
-        best_rows = np.take_along_axis(numbers, order, axis=1)
-    return best_rows
+    blocks = (
+        (np.arange(start, min(start + BLOCK_ROWS, len(rows))), rows[start : start + BLOCK_ROWS])
+        for start in range(0, len(rows), BLOCK_ROWS)
+    )
+    return true_neighbours(blocks, queries, k=K)
 
 
 def growth_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
@@ -234,11 +230,13 @@ def ann_json(vectors: AnnVectors, results: Sequence[AnnResult]) -> dict[str, Any
 def _measure(
     kind: str, rows: Embeddings, queries: Embeddings, truth: NDArray[np.int64]
 ) -> AnnResult:
+    from lbr_search.index.faiss_index import one_thread
+
     with tempfile.TemporaryDirectory() as folder, peak_memory() as peak:
         started = time.perf_counter()
         built = BUILDERS[kind](rows, Path(folder))
         build_s = time.perf_counter() - started
-        with _one_thread():
+        with one_thread():
             curve = [_point(built, value, queries, truth) for value in built.values]
     return AnnResult(kind, len(rows), build_s, built.size_bytes, peak.rss_mb, curve)
 
@@ -266,18 +264,6 @@ def _point(
         queries_per_s=len(queries) / sum(seconds),
         p50_ms=1e3 * float(np.median(seconds)),
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import faiss
-
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def _free_bytes() -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from lbr_search.bench.speed_inputs import SyntheticEncoder, make_chunks, make_ve
 from lbr_search.config import IndexConfig
 from lbr_search.index.build import build_from_vectors
 from lbr_search.index.opened import OpenedIndex, open_index
+from lbr_search.index.recall import true_neighbours
 from lbr_search.types import Chunk, Embeddings
 
 N_QUERIES = 200
@@ -113,18 +114,15 @@ def _search(opened: OpenedIndex, queries: Embeddings) -> tuple[NDArray[np.int64]
 
 def _exact(task: ScaleTask, queries: Embeddings) -> NDArray[np.int64]:
     """The true K best documents of each query, (B, K), from vectors made again block by block."""
-    best_scores = np.full((len(queries), 0), 0, dtype=np.float32)
-    best_rows = np.zeros((len(queries), 0), dtype=np.int64)
+    blocks = vector_blocks(task.n_rows, dim=task.dim, block=BLOCK, seed=task.seed)
+    return true_neighbours(_numbered(blocks), queries, k=K)
+
+
+def _numbered(blocks: Iterable[Embeddings]) -> Iterator[tuple[NDArray[np.int64], Embeddings]]:
     first = 0
-    for vectors in vector_blocks(task.n_rows, dim=task.dim, block=BLOCK, seed=task.seed):
-        rows = np.broadcast_to(np.arange(first, first + len(vectors)), (len(queries), len(vectors)))
-        scores = np.concatenate([best_scores, queries @ vectors.T], axis=1)
-        rows = np.concatenate([best_rows, rows], axis=1)
-        kept = np.argsort(-scores, axis=1, kind="stable")[:, :K]
-        best_scores = np.take_along_axis(scores, kept, axis=1)
-        best_rows = np.take_along_axis(rows, kept, axis=1)
+    for vectors in blocks:
+        yield np.arange(first, first + len(vectors)), vectors
         first += len(vectors)
-    return best_rows
 
 
 def main(folder: Path) -> None:
