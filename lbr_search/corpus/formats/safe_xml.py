@@ -17,6 +17,16 @@ from lbr_search.errors import MissingExtraError
 Element = Any
 """An element of lxml, which has no types."""
 
+_SAFE = {
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "huge_tree": False,
+    "remove_comments": True,
+    "remove_pis": True,
+}
+"""Of every parser here."""
+
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -44,17 +54,7 @@ def elements(stream: IO[bytes], tags: tuple[str, ...]) -> Iterator[Element]:
     """
     library = etree()
     wanted = [f"{{*}}{tag}" for tag in tags]
-    parser = library.iterparse(
-        stream,
-        events=("end",),
-        tag=wanted,
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
+    parser = library.iterparse(stream, events=("end",), tag=wanted, **_SAFE)
     try:
         for _, element in parser:
             yield element
@@ -72,14 +72,7 @@ def root_of(data: bytes) -> Element:
         RowError: it is not well-formed.
     """
     library = etree()
-    parser = library.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
+    parser = library.XMLParser(**_SAFE)
     try:
         root = library.fromstring(data, parser)
     except (library.XMLSyntaxError, ValueError) as error:
