@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lbr_search.encoder.batching import collate, length_sorted_batches
 from lbr_search.encoder.bert import BertBackbone, BertLayer
+from lbr_search.encoder.checkpoint import load_checkpoint
 from lbr_search.encoder.int8_layers import Int8BertLayer, Int8Linear, Ranges
 from lbr_search.encoder.model import LbrModel
 from lbr_search.errors import EncoderError
@@ -97,6 +98,16 @@ def _quantise_bert(backbone: BertBackbone, ranges: Ranges) -> None:
             if name.startswith(prefix)
         }
         layers[number] = Int8BertLayer(layer, own)
+
+
+def measure_ranges(folder: Path, token_ids: Sequence[Sequence[int]]) -> None:
+    """Measure the input ranges of the weights in a checkpoint folder, as saved, and put them there.
+
+    Raises:
+        EncoderError: the folder is no sound checkpoint.
+    """
+    model, _, _ = load_checkpoint(folder, dtype=torch.float32)
+    write_ranges(calibrate(model.eval(), token_ids), folder)
 
 
 def write_ranges(ranges: Ranges, folder: Path) -> None:

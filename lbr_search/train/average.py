@@ -54,17 +54,17 @@ def average_checkpoints(
         if other_tokenizer.get_vocab() != tokenizer.get_vocab():
             raise _unlike(folders[0], folder, "their vocabularies")
         _check_same_shapes(model, other, folders[0], folder)
+    by_name = [dict(each.named_parameters()) for each, _, _ in loaded]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parts = [dict(each.named_parameters())[name] for each, _, _ in loaded]
-            mean = sum(w / total * part for w, part in zip(weights, parts, strict=True))
+            parts = zip(weights, by_name, strict=True)
+            mean = sum(weight / total * each[name] for weight, each in parts)
             parameter.copy_(torch.as_tensor(mean))
     save_checkpoint(model, tokenizer, config, out, dtype=torch.bfloat16)
-    rounded, _, _ = load_checkpoint(out, dtype=torch.float32)
     prompt = prompt_token_ids(tokenizer, config.passage_prompt)
     sample = [text for path in texts for text in _first_texts(path)]
     ids = tokenize(tokenizer, sample, prompt_ids=prompt, max_tokens=config.max_tokens)
-    int8.write_ranges(int8.calibrate(rounded.eval(), ids), out)
+    int8.measure_ranges(out, ids)
     return config
 
 

@@ -251,9 +251,8 @@ class _Run:
         folder = self.out / "checkpoint"
         model, _, _ = load_checkpoint(self.out / "stage2" / "checkpoint", dtype=torch.float32)
         self._save(model, "stage2", folder, dtype=torch.bfloat16)
-        rounded, _, _ = load_checkpoint(folder, dtype=torch.float32)
         texts = [text for dev in sets for text in (*dev.queries, *dev.passages[:CALIBRATION_TEXTS])]
-        int8.write_ranges(int8.calibrate(rounded.eval(), texts), folder)
+        int8.measure_ranges(folder, texts)
 
     def _save(
         self, model: LbrModel, stage: str, folder: Path, *, dtype: torch.dtype = torch.float32
