@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,14 +54,16 @@ def weight_by_length(mean_chars: float) -> float:
     return SHORT_WEIGHT + (LONG_WEIGHT - SHORT_WEIGHT) * min(1.0, max(0.0, place))
 
 
-def settings_of(folder: Path, *, fingerprint: str, given: Given, mean_chars: float) -> Settings:
+def settings_of(
+    folder: Path, *, fingerprint: str, given: Given, mean_chars: Callable[[], float]
+) -> Settings:
     """Settings for the index in `folder`.
 
     Args:
         folder: of the index; its `search.toml` is read unless every setting is given.
         fingerprint: of the encoder that built the index.
         given: what was asked for.
-        mean_chars: of the texts of the index.
+        mean_chars: of the texts of the index; asked for where no weight is given.
 
     Raises:
         ConfigError: a setting is unknown or out of range, or `search.toml` is damaged.
@@ -83,10 +85,10 @@ def settings_of(folder: Path, *, fingerprint: str, given: Given, mean_chars: flo
     return Settings(dataclasses.replace(tuned.apply(config), **asked), tuned)
 
 
-def _weighted(config: SearchConfig, mean_chars: float) -> SearchConfig:
+def _weighted(config: SearchConfig, mean_chars: Callable[[], float]) -> SearchConfig:
     if config.dense_weight != BY_LENGTH:
         return config
-    return dataclasses.replace(config, dense_weight=round(weight_by_length(mean_chars), 2))
+    return dataclasses.replace(config, dense_weight=round(weight_by_length(mean_chars()), 2))
 
 
 def shared_config(settings: Sequence[Settings], given: Given) -> SearchConfig:

@@ -164,6 +164,6 @@ def open_source(path: Path, *, name: str, encoder: Encoder | None, given: Given)
     opened = open_index(path, encoder=encoder)
     seal = opened.manifest.seal
     settings = settings_of(
-        path, fingerprint=seal.fingerprint, given=given, mean_chars=opened.mean_chars
+        path, fingerprint=seal.fingerprint, given=given, mean_chars=lambda: opened.mean_chars
     )
     return Source(name, path, opened, settings, encoder)
