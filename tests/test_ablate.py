@@ -13,6 +13,7 @@ from torch.nn import functional
 from lbr_search.bench.ablation import Arm, differences, markdown, table
 from lbr_search.bench.dense import dense_ndcg
 from lbr_search.bench.significance import compare, holm
+from lbr_search.config import load_toml
 from lbr_search.corpus.suite import load_suite
 from lbr_search.encoder.batching import collate
 from lbr_search.errors import ConfigError
@@ -189,6 +190,31 @@ def test_the_command_trains_two_arms_and_writes_the_table(tmp_path: Path):
     assert "Ablation of" in outcome.out and "cpt-cl" in outcome.out
     log = (out / "cpt-cl-seed13/stage1/log.jsonl").read_text()
     assert "nll_x" in log and not (out / "cl-seed13/stage1/log.jsonl").exists()
+
+
+def test_a_variant_is_a_further_arm_whose_settings_may_not_change(tmp_path: Path):
+    """It is trained with its own settings; under one name they stay; an arm's name is taken."""
+    recipe, out = write_toy(tmp_path), tmp_path / "out"
+    few = [f"--set=stage{n}_loop.steps=1" for n in (1, 2)]
+    command = ["train", "ablate", recipe, "--data", tmp_path, "--out", out, *few]
+    command += ["--suites", tmp_path / "suite", "--arms", "cl", "--seeds", 1]
+    narrow = "narrow:model.n_compression_tokens=2"
+    outcome = run(*command, "--variant", narrow, "--variant", "narrow:stage1.pair_share=0.5")
+    assert outcome.code == 0, outcome.err
+    assert set(json.loads((out / "ablation.json").read_text())["arms"]) == {"cl", "narrow"}
+    settings = load_toml(out / "narrow-seed13/run.toml")
+    assert settings["model"]["n_compression_tokens"] == 2
+    assert settings["stage1"]["pair_share"] == 0.5
+    for variant, complaint in {
+        narrow: "a run with other settings",
+        "lbr:stage1.pair_share=1.0": "is an arm already",
+        "wide:model.n_compression_token=8": "unknown key",
+        "no setting": "is not NAME:section.key=value",
+        "../up:stage1.pair_share=1.0": "is not NAME:section.key=value",
+    }.items():
+        refused = run(*command, "--variant", variant)
+        assert refused.code == 1 and complaint in refused.err, refused.err
+    assert not list(out.glob("wide*"))
 
 
 def test_a_suite_without_dev_is_refused_before_anything_is_trained(tmp_path: Path):

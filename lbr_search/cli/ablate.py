@@ -38,6 +38,14 @@ def ablate(
         typer.Option(help="Suite whose dev queries are measured, or a folder of them; repeat."),
     ],
     arms: Annotated[str, typer.Option(help="What to train, separated by commas.")] = ALL_ARMS,
+    variants: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variant",
+            metavar="NAME:SECTION.KEY=VALUE",
+            help="A further arm, and a setting in which it differs from the recipe; repeat.",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each arm.")] = 3,
     overrides: Overrides = None,
     data: DataFolder = Path(),
@@ -50,8 +58,11 @@ def ablate(
 
     home = home_of(context)
     opened = _dev_suites(suites, home)
-    plan = Plan(recipe, out, data, tuple(overrides or ()), own_sources(home, text, pairs))
+    varied = _variants(variants or [])
+    own = own_sources(home, text, pairs)
+    plan = Plan(recipe, out, data, tuple(overrides or ()), own, varied)
     names = [name.strip() for name in arms.split(",") if name.strip()]
+    names += [name for name in varied if name not in names]
     with TrainLine() as line:
         runs = run_arms(
             plan,
@@ -62,6 +73,27 @@ def ablate(
             progress=line.update,
         )
     _report(runs, plan, out)
+
+
+def _variants(given: list[str]) -> dict[str, tuple[str, ...]]:
+    """Name -> its settings, from ``NAME:section.key=value`` each.
+
+    >>> _variants(["narrow:model.n_compression_tokens=2", "narrow:stage1.pair_share=0.5"])
+    {'narrow': ('model.n_compression_tokens=2', 'stage1.pair_share=0.5')}
+    """
+    from lbr_search.errors import ConfigError
+
+    found: dict[str, tuple[str, ...]] = {}
+    for one in given:
+        name, colon, setting = one.partition(":")
+        if not colon or not name.replace("-", "").replace("_", "").isalnum():
+            raise ConfigError(
+                f"--variant {one!r} is not NAME:section.key=value, with a name of letters, digits "
+                "and hyphens.",
+                "e.g. --variant narrow:model.n_compression_tokens=2",
+            )
+        found[name] = (*found.get(name, ()), setting)
+    return found
 
 
 def _dev_suites(given: list[str], home: Path) -> list[Suite]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from lbr_search.config import fingerprint
 from lbr_search.errors import ConfigError
 from lbr_search.registry import nearest
 from lbr_search.train.recipe import load_recipe, recipe_mapping
-from lbr_search.train.run import train
+from lbr_search.train.run import check_run, train
 from lbr_search.train.speedometer import Step
 
 Values = Mapping[str, Mapping[str, float]]
@@ -85,6 +85,13 @@ class Plan:
     data: Path
     overrides: tuple[str, ...] = ()
     own: Mapping[str, Any] | None = None
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Further arms: name -> the settings in which both stages differ from the recipe."""
+
+    def settings(self, arm: str, seed: int) -> list[str]:
+        """All overrides of one run."""
+        own = self.variants[arm] if arm in self.variants else ARMS[arm].overrides
+        return [*self.overrides, *own, f"data.seed={seed}"]
 
 
 def run_arms(
@@ -103,16 +110,16 @@ def run_arms(
 
     Args:
         plan: recipe, folders and sources.
-        arms: names in `ARMS`.
+        arms: names in `ARMS` and of the plan's variants.
         n_seeds: how many seeds, from the recipe's own upwards.
         measure: checkpoint folder -> values of the dev queries.
         measured_on: suite -> digest of its content; other suites need another folder.
         progress: told ("ARM seed N stage", step) after every step.
 
     Raises:
-        ConfigError: an unknown arm, or `out` holds another ablation.
+        ConfigError: an unknown arm, a wrong setting of a variant, or `out` holds another ablation.
     """
-    _check_arms(arms, n_seeds)
+    _check_arms(plan, arms, n_seeds)
     base = load_recipe(plan.recipe, overrides=list(plan.overrides), data=plan.own)
     plan.out.mkdir(parents=True, exist_ok=True)
     _claim(plan.out, {"recipe": recipe_mapping(base), "suites": dict(measured_on)})
@@ -136,10 +143,12 @@ def _run_arm(
     progress: Callable[[str, Step], None] | None,
 ) -> ArmRun:
     folder = _folder(plan, arm, seed)
-    overrides = [*plan.overrides, *ARMS[arm].overrides, f"data.seed={seed}"]
+    overrides = plan.settings(arm, seed)
     key = _stage1_key(plan, overrides)
     done = folder / "measured.json"
-    if not done.is_file():
+    if done.is_file():  # a variant's settings may have changed since
+        check_run(folder, load_recipe(plan.recipe, overrides=overrides, data=plan.own))
+    else:
         if key in learnt and not (folder / "stage1").exists():
             _copy_stage1(learnt[key], folder)
 
@@ -193,14 +202,20 @@ def _folder(plan: Plan, arm: str, seed: int) -> Path:
     return plan.out / f"{arm}-seed{seed}"
 
 
-def _check_arms(arms: Sequence[str], n_seeds: int) -> None:
-    unknown = next((arm for arm in arms if arm not in ARMS), None)
+def _check_arms(plan: Plan, arms: Sequence[str], n_seeds: int) -> None:
+    known = {**ARMS, **plan.variants}
+    unknown = next((arm for arm in arms if arm not in known), None)
     if unknown is not None:
         raise ConfigError(
-            f"unknown arm {unknown!r}; known: {', '.join(ARMS)}.", nearest(unknown, ARMS)
+            f"unknown arm {unknown!r}; known: {', '.join(known)}.", nearest(unknown, known)
         )
     if not arms or n_seeds < 1:
         raise ConfigError(f"{len(arms)} arms and {n_seeds} seeds are no ablation.", "--seeds 3")
+    taken = next((name for name in plan.variants if name in ARMS), None)
+    if taken is not None:
+        raise ConfigError(f"{taken!r} is an arm already: {ARMS[taken].about}.", "another name")
+    for arm in arms:  # a wrong setting is found before anything is trained
+        load_recipe(plan.recipe, overrides=plan.settings(arm, 0), data=plan.own)
 
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:

@@ -272,18 +272,27 @@ class _Run:
         write_card(folder, recipe=self.recipe, stage=stage, counts=self.data.counts, run=self.out)
 
 
-def _claim(out: Path, recipe: Recipe) -> None:
-    """Write `run.toml`, or refuse a folder that holds a run of another recipe."""
+def check_run(out: Path, recipe: Recipe) -> None:
+    """Refuse a folder that holds a run of another recipe.
+
+    Raises:
+        ConfigError: `out` has a ``run.toml`` with other settings.
+    """
     path = out / "run.toml"
-    settings = recipe_mapping(recipe)
     if path.is_file():
         # a run of an earlier version names fewer settings: it had their defaults
         before = recipe_mapping(recipe_of(load_toml(path), where=path))
-        if before != settings:
+        if before != recipe_mapping(recipe):
             raise ConfigError(
                 f"{out} holds a run with other settings ({path}).",
                 "train into another --out folder, or use the recipe and --set of that run",
             )
+
+
+def _claim(out: Path, recipe: Recipe) -> None:
+    """Write ``run.toml`` into a folder that holds no run of another recipe."""
+    check_run(out, recipe)
+    path, settings = out / "run.toml", recipe_mapping(recipe)
     versions = {name: version(name) for name in ("lbr-search", "torch", "transformers")}
     machine = {"python": platform.python_version(), "threads": torch.get_num_threads()}
     path.write_text(tomli_w.dumps({**settings, "versions": versions, "machine": machine}), "utf-8")
