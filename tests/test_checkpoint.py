@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lbr_search.encoder.checkpoint import (
     LbrConfig,
@@ -51,15 +52,24 @@ def test_a_checkpoint_reads_back_bit_for_bit(checkpoint: Path):
 
 
 def test_shards_read_back(tmp_path: Path):
-    """Weights split over several files are the same weights."""
+    """Weights split over several files are the same weights, the rows of a large tensor too."""
     folder = tmp_path / "sharded"
-    save_checkpoint(
-        tiny_model(), tiny_tokenizer(), CONFIG, folder, dtype=torch.float32, max_shard_bytes=20_000
-    )
-    assert len(list(folder.glob("model-*.safetensors"))) > 1
-    model, _, _ = load_checkpoint(folder, dtype=torch.float32)
     before = dict(tiny_model().named_parameters())
+    table = before["backbone.model.embed_tokens.weight"]
+    limit = table.nbytes // 3
+    save_checkpoint(
+        tiny_model(), tiny_tokenizer(), CONFIG, folder, dtype=torch.float32, max_shard_bytes=limit
+    )
+    shards = sorted(folder.glob("model-*.safetensors"))
+    sizes = [sum(t.nbytes for t in load_file(path).values()) for path in shards]
+    assert len(shards) > 3 and max(sizes) <= limit
+    parts = [name for path in shards for name in load_file(path) if ".rows." in name]
+    assert len(parts) >= 3
+    model, _, _ = load_checkpoint(folder, dtype=torch.float32)
     assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
+    next(path for path in shards if parts[1] in load_file(path)).unlink()
+    with pytest.raises(EncoderError, match="damaged or incomplete"):
+        load_checkpoint(folder, dtype=torch.float32)
 
 
 def test_no_file_of_a_checkpoint_is_a_pickle(checkpoint: Path):

@@ -143,7 +143,7 @@ def _default_encoder() -> Finding:
     from lbr_search.encoder.load import DEFAULT_ENCODER, packaged_checkpoint
 
     folder = packaged_checkpoint()
-    if not (folder / "model.safetensors").is_file():
+    if not any(folder.glob("model*.safetensors")):
         fix = "lbr-search train all lbr-mini-cpu --out DIR"
         return Finding(DEFAULT_ENCODER, f"not in {folder}", fix)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

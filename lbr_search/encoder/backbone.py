@@ -28,6 +28,8 @@ TIED_WEIGHTS = {
 """Output layers that share the tensor of an embedding, or of their own bias."""
 MASK_SAFE_ATTENTION = ("sdpa", "flash_attention_2", "flash_attention_3")
 """A boolean 4-D mask under eager attention is added to the scores as 1.0 and leaks."""
+PART = ".rows."
+"""Between a tensor's name and the number of a part of it that has a shard to itself."""
 
 
 class TransformersBackbone(nn.Module):
@@ -137,7 +139,11 @@ def _check_causal(backbone: TransformersBackbone, name: str) -> None:
 def save_backbone(
     backbone: Backbone, folder: Path, *, dtype: torch.dtype, max_shard_bytes: int
 ) -> None:
-    """Write weights and ``config.json`` as transformers would, so that it can open them."""
+    """Write weights and ``config.json`` as transformers would, so that it can open them.
+
+    Where one tensor alone is larger than a shard, its rows are shared out over parts, which only
+    `load_backbone` puts together again (models of transformers are left to transformers).
+    """
     if isinstance(backbone, TransformersBackbone):
         model = backbone.language_model
         weights = {  # tied weights stand once here, and are tied again on loading
@@ -152,7 +158,9 @@ def save_backbone(
         name: tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in backbone.named_parameters()
     }
-    save_torch_state_dict(weights, folder, max_shard_size=max_shard_bytes)
+    save_torch_state_dict(
+        _in_parts(weights, max_shard_bytes), folder, max_shard_size=max_shard_bytes
+    )
     values = {**backbone.config.to_transformers(), "dtype": str(dtype).removeprefix("torch.")}
     (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
@@ -199,8 +207,32 @@ def _read_weights(
     weights: dict[str, Tensor] = {}
     for path in sorted(folder.glob("model*.safetensors")):
         weights |= {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
+    weights = _whole(weights)
     own = {name for name, _ in backbone.named_parameters()}
     for tied in TIED_WEIGHTS - own:
         weights.pop(tied, None)  # some writers store a tied weight twice
     backbone.load_state_dict(weights, assign=True)
     return backbone
+
+
+def _in_parts(weights: dict[str, Tensor], max_bytes: int) -> dict[str, Tensor]:
+    """Tensors of at most `max_bytes` each, where rows are no larger than that."""
+    parts: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        n_parts = min(-(-tensor.nbytes // max_bytes), len(tensor))
+        if n_parts == 1:
+            parts[name] = tensor
+            continue
+        # a copy of each, since safetensors refuses two views of one memory
+        rows = tensor.tensor_split(n_parts)
+        parts |= {f"{name}{PART}{n:03}": part.clone() for n, part in enumerate(rows)}
+    return parts
+
+
+def _whole(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `_in_parts` was given."""
+    parts = sorted(name for name in weights if PART in name)
+    rows: dict[str, list[Tensor]] = {}
+    for name in parts:
+        rows.setdefault(name.partition(PART)[0], []).append(weights.pop(name))
+    return weights | {name: torch.cat(found) for name, found in rows.items()}
