@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,19 +12,36 @@ from lbr_search.train.execution import is_out_of_memory
 from tests.test_loop import distance, run
 
 
-# torch's compiler imports parts of torch that are deprecated
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_without_a_compiler_training_goes_on_and_says_so(tmp_path: Path, monkeypatch, caplog):
+TORCH_WARNS = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+"""Torch's compiler warns of itself; as an error that would be a compiler that fails."""
+
+
+@TORCH_WARNS
+def test_without_a_compiler_training_goes_on_and_says_so(tmp_path: Path, caplog):
     """No C++ compiler: the weights of plain training, a warning and a note in the report."""
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", (None, "/nonexistent/c++"))
-    monkeypatch.setattr(config, "force_disable_caches", True)
-    compiled, report = run(tmp_path / "compiled", steps=3, compile=True)
+    torch.compiler.reset()
+    missing = {"cpp.cxx": (None, "/nonexistent/c++"), "force_disable_caches": True}
+    with config.patch(missing):
+        compiled, report = run(tmp_path / "compiled", steps=3, compile=True)
     plain, _ = run(tmp_path / "plain", steps=3)
     assert distance(compiled, plain) == 0
     assert report.notes == ("compile = true had no effect: torch.compile does not work here",)
-    assert "torch.compile fails here" in caplog.text
+    assert "torch.compile fails here: InvalidCxxCompiler" in caplog.text
+
+
+@pytest.mark.slow
+@TORCH_WARNS
+def test_compiled_layers_train_to_the_weights_of_plain_ones(tmp_path: Path):
+    """Three steps, fp32: the same but for the order of sums; and it was compiled indeed."""
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("no C++ compiler on this machine")
+    torch.compiler.reset()
+    compiled, report = run(tmp_path / "compiled", steps=3, compile=True)
+    plain, _ = run(tmp_path / "plain", steps=3)
+    assert report.notes == ()
+    assert 0 < distance(compiled, plain) < 1e-4
 
 
 def test_only_a_lack_of_memory_counts_as_one():

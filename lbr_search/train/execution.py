@@ -50,7 +50,7 @@ def compile_layers(model: nn.Module, device: torch.device) -> bool:
     try:
         torch.compile(torch.sin)(torch.ones(8, device=device))
     except RuntimeError as error:  # every failure of the compiler is one
-        reason = str(error).strip().splitlines()[0]
+        reason = " ".join(str(error).partition("\n\n")[0].split())
         logger.warning("compile = true has no effect, torch.compile fails here: %s", reason)
         return False
     for layer in repeated_layers(model):
