@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import torch
 
 from lbr_search.train.execution import is_out_of_memory
 from tests.test_loop import distance, run
-
 
 TORCH_WARNS = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 """Torch's compiler warns of itself; as an error that would be a compiler that fails."""
@@ -33,15 +33,28 @@ def test_without_a_compiler_training_goes_on_and_says_so(tmp_path: Path, caplog)
 
 @pytest.mark.slow
 @TORCH_WARNS
-def test_compiled_layers_train_to_the_weights_of_plain_ones(tmp_path: Path):
-    """Three steps, fp32: the same but for the order of sums; and it was compiled indeed."""
+def test_compiled_layers_train_as_plain_ones(tmp_path: Path):
+    """Losses of three steps in fp32 agree; weights differ, so it was compiled indeed.
+
+    Weights are not compared closely: AdamW's first steps follow the sign of a gradient, however
+    small, and another order of sums changes some.
+    """
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         pytest.skip("no C++ compiler on this machine")
     torch.compiler.reset()
     compiled, report = run(tmp_path / "compiled", steps=3, compile=True)
     plain, _ = run(tmp_path / "plain", steps=3)
     assert report.notes == ()
-    assert 0 < distance(compiled, plain) < 1e-4
+    assert distance(compiled, plain) > 0
+    losses = [
+        [
+            json.loads(line)["loss"]
+            for line in (tmp_path / name / "log.jsonl").open()
+            if "loss" in line
+        ]
+        for name in ("compiled", "plain")
+    ]
+    assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_only_a_lack_of_memory_counts_as_one():
