@@ -15,6 +15,8 @@ from lbr_search.types import Expansion, Hit
 
 KEPT_TOKENS = 24
 """Length of the text that the decoder writes from a hit's stored vectors."""
+LONGEST_LOOP = 4
+"""Words that, repeated at once, end that text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +140,19 @@ def _kept(source: Source, rows: NDArray[np.int64], pool: EncoderPool) -> list[st
     if stored is None or not isinstance(source.encoder, CompressingEncoder):
         return [""] * len(rows)
     with pool.use():
-        return source.encoder.generate(stored, max_tokens=KEPT_TOKENS)
+        written = source.encoder.generate(stored, max_tokens=KEPT_TOKENS)
+    return [without_loop(text) for text in written]
+
+
+def without_loop(text: str) -> str:
+    """A text up to where one to four words begin to repeat themselves, as small decoders do.
+
+    >>> without_loop("what is (are) bone of the bone of the bone")
+    'what is (are) bone of the …'
+    """
+    words = text.split()
+    for end in range(1, len(words)):
+        for length in range(1, min(LONGEST_LOOP, end) + 1):
+            if words[end - length : end] == words[end : end + length]:
+                return " ".join([*words[:end], "…"])
+    return text
