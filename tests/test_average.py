@@ -17,6 +17,9 @@ from tests.tiny import tiny_model, tiny_tokenizer
 CONFIG = LbrConfig(n_compression_tokens=3, max_tokens=16, stage="stage2")
 
 
+SAID = ("### tiny", "#### Training data", "| notes | CC0 |")
+
+
 def checkpoint(folder: Path, seed: int, config: LbrConfig = CONFIG) -> Path:
     model = tiny_model()
     torch.manual_seed(seed)
@@ -38,6 +41,7 @@ def notes(tmp_path: Path) -> Path:
 def test_every_weight_is_the_weighted_mean(tmp_path: Path, notes: Path):
     """3 : 1, to what bfloat16 can hold; and the result encodes."""
     one, two = checkpoint(tmp_path / "one", 1), checkpoint(tmp_path / "two", 2)
+    (one / "README.md").write_text("# tiny\n\n## Training data\n\n| notes | CC0 |\n")
     out = tmp_path / "mean"
     found = run(
         *("train", "average", one, two, "--weight", 3, "--weight", 1),
@@ -54,6 +58,13 @@ def test_every_weight_is_the_weighted_mean(tmp_path: Path, notes: Path):
         assert not torch.equal(parameter, parts[0][name].bfloat16().float()), name
     assert config == CONFIG
     assert (out / "int8.json").is_file()
+    card = (out / "README.md").read_text().splitlines()
+    assert [s for s in card if s in SAID] == ["### tiny", "#### Training data", "| notes | CC0 |"]
+    assert [line for line in card if line.startswith("## Run")] == [
+        "## Run 1: share 0.75",
+        "## Run 2: share 0.25",
+    ]
+    assert any(line.startswith("No card in `two`") for line in card)
     assert LbrEncoder(out, dtype="float32").encode_queries(["glucose"]).shape == (1, mean.dim)
 
 

@@ -17,9 +17,10 @@ from lbr_search.corpus.rejects import Rejects
 from lbr_search.encoder import int8
 from lbr_search.encoder.batching import prompt_token_ids, tokenize
 from lbr_search.encoder.checkpoint import LbrConfig, load_checkpoint, save_checkpoint
-from lbr_search.encoder.model import LbrModel
 from lbr_search.errors import ConfigError
+from lbr_search.train.card import write_average_card
 from lbr_search.train.sources import read_text
+from lbr_search.train.state import first_unlike
 
 TEXTS_OF_A_SOURCE = 40
 """Read of each source for the input ranges of int8, as after a training run."""
@@ -28,7 +29,7 @@ TEXTS_OF_A_SOURCE = 40
 def average_checkpoints(
     folders: Sequence[Path], weights: Sequence[float], *, texts: Sequence[Path], out: Path
 ) -> LbrConfig:
-    """Write the weighted mean of checkpoints as bfloat16, with its input ranges for int8.
+    """Write the weighted mean of checkpoints as bfloat16, its card, and its int8 input ranges.
 
     Args:
         folders: two checkpoints or more that began alike.
@@ -53,7 +54,9 @@ def average_checkpoints(
         _check_alike(config, other_config, folders[0], folder)
         if other_tokenizer.get_vocab() != tokenizer.get_vocab():
             raise _unlike(folders[0], folder, "their vocabularies")
-        _check_same_shapes(model, other, folders[0], folder)
+        unlike = first_unlike(dict(model.named_parameters()), dict(other.named_parameters()))
+        if unlike:
+            raise _unlike(folders[0], folder, unlike)
     by_name = [dict(each.named_parameters()) for each, _, _ in loaded]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -61,6 +64,8 @@ def average_checkpoints(
             mean = sum(weight / total * each[name] for weight, each in parts)
             parameter.copy_(torch.as_tensor(mean))
     save_checkpoint(model, tokenizer, config, out, dtype=torch.bfloat16)
+    shares = [weight / total for weight in weights]
+    write_average_card(out, name=config.name, parts=list(zip(shares, folders, strict=True)))
     prompt = prompt_token_ids(tokenizer, config.passage_prompt)
     sample = [text for path in texts for text in _first_texts(path)]
     ids = tokenize(tokenizer, sample, prompt_ids=prompt, max_tokens=config.max_tokens)
@@ -77,16 +82,6 @@ def _check_alike(one: LbrConfig, other: LbrConfig, first: Path, folder: Path) ->
     for name in ("n_compression_tokens", "max_tokens", "query_prompt", "passage_prompt", "dims"):
         if getattr(one, name) != getattr(other, name):
             what = f"{name} is {getattr(one, name)!r} and {getattr(other, name)!r}"
-            raise _unlike(first, folder, what)
-
-
-def _check_same_shapes(one: LbrModel, other: LbrModel, first: Path, folder: Path) -> None:
-    shapes, others = (
-        {name: tuple(p.shape) for name, p in model.named_parameters()} for model in (one, other)
-    )
-    for name in sorted(shapes.keys() | others.keys()):
-        if shapes.get(name) != others.get(name):
-            what = f"{name} is {shapes.get(name)} in one and {others.get(name)} in the other"
             raise _unlike(first, folder, what)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,32 @@ def write_card(
         "",
     ]
     (folder / "README.md").write_text("\n".join(lines), "utf-8")
+
+
+def write_average_card(folder: Path, *, name: str, parts: Sequence[tuple[float, Path]]) -> None:
+    """Write `README.md` of a mean of checkpoints: the shares, and the card of each whole.
+
+    Args:
+        folder: the mean.
+        name: of the encoder.
+        parts: share and folder of each checkpoint; one without a card is named as such.
+    """
+    lines = [
+        f"# {name} (mean of {len(parts)} checkpoints)",
+        "",
+        "Every weight is the weighted mean of those of the runs below, which began alike",
+        "(model soups, arXiv 2203.05482). Measures below are of each run, not of the mean.",
+    ]
+    for number, (share, part) in enumerate(parts, start=1):
+        card = part / "README.md"
+        lines += ["", f"## Run {number}: share {share:.3g}", ""]
+        if not card.is_file():
+            lines.append(f"No card in `{part.name}`: data and licences of this run are not known.")
+            continue
+        text = card.read_text("utf-8").strip()
+        # its headings go below this run's
+        lines.append(re.sub(r"^#", "###", text, flags=re.MULTILINE))
+    (folder / "README.md").write_text("\n".join([*lines, ""]), "utf-8")
 
 
 def _origin(recipe: Recipe) -> str:

@@ -150,18 +150,28 @@ def read_tensors(path: Path, device: torch.device) -> tuple[dict[str, Tensor], d
         ) from error
 
 
-def _check_same_model(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    own = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    stored = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if own == stored:
-        return
-    names = sorted(own.keys() | stored.keys())
-    first = next(name for name in names if own.get(name) != stored.get(name))
-    raise TrainingError(
-        f"{path} holds another model than the recipe describes: {first} is "
-        f"{stored.get(first, 'absent')} there and {own.get(first, 'absent')} here.",
-        f"train into another folder, or delete {path.parent} to start again",
+def first_unlike(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
+    """The first name whose tensor has another shape in `other`, or is absent in one; "" = none.
+
+    >>> first_unlike({"a": torch.ones(2), "b": torch.ones(3)}, {"a": torch.ones(2)})
+    'b is (3,) in one and absent in the other'
+    """
+    shapes, others = (
+        {name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (one, other)
     )
+    for name in sorted(shapes.keys() | others.keys()):
+        here, there = shapes.get(name, "absent"), others.get(name, "absent")
+        if here != there:
+            return f"{name} is {here} in one and {there} in the other"
+    return ""
+
+
+def _check_same_model(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    if unlike := first_unlike(weights, dict(model.named_parameters())):
+        raise TrainingError(
+            f"{path} holds another model than the recipe describes: {unlike}.",
+            f"train into another folder, or delete {path.parent} to start again",
+        )
 
 
 def _check_same_settings(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
