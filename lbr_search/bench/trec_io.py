@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lbr_search.errors import CorpusError
 from lbr_search.types import Qrels, Run
 
@@ -87,10 +90,19 @@ def read_qrels(path: Path) -> Qrels:
 def ranked(hits: dict[str, float]) -> list[tuple[str, float]]:
     """Hits as trec_eval orders them: score descending, ties by doc id descending.
 
-    >>> ranked({"a": 1.0, "b": 2.0, "c": 1.0})
-    [('b', 2.0), ('c', 1.0), ('a', 1.0)]
+    trec_eval holds a score in 32 bits, so scores that differ by less than that are ties.
+
+    >>> ranked({"a": 1.0 + 1e-12, "b": 2.0, "c": 1.0})
+    [('b', 2.0), ('c', 1.0), ('a', 1.000000000001)]
     """
-    return sorted(hits.items(), key=lambda hit: (hit[1], hit[0]), reverse=True)
+    found = zip(held_scores(hits).tolist(), hits.items(), strict=True)
+    return [hit for _, hit in sorted(found, key=lambda f: (f[0], f[1][0]), reverse=True)]
+
+
+def held_scores(hits: dict[str, float]) -> NDArray[np.float32]:
+    """(K,) scores as trec_eval holds them; what 32 bits cannot hold is infinite there, too."""
+    with np.errstate(over="ignore"):
+        return np.fromiter(hits.values(), dtype=np.float64, count=len(hits)).astype(np.float32)
 
 
 def _check_ids(ids: list[str], path: Path) -> None:
