@@ -244,7 +244,7 @@ def comparison_note(result: BenchResult) -> str:
         f"comparisons; not shown = p >= {ALPHA:.2f}, which is not to say that there is no "
         "difference. 95 %: paired bootstrap of each difference alone. Effect: mean / standard "
         "deviation of the differences. Smallest shown: the difference that the suite shows in "
-        "80 % of cases as one of so many comparisons; none = it has too few queries to show any."
+        "80 % of cases as one of so many comparisons; none = too few queries differ to show any."
     )
 
 

@@ -39,7 +39,7 @@ class Comparison:
     """Mean over standard deviation of the differences (Cohen's d of pairs); None = all equal."""
     smallest_shown: float | None
     """Difference that these queries show in 80 % of cases, as one of so many comparisons; None =
-    they are too few to show any."""
+    too few of them differ to show any."""
     n_compared: int
     """Comparisons made together."""
     wins: int
@@ -167,14 +167,17 @@ def _describe(
     mean = float(differences.mean())
     deviation = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
     is_spread = deviation > 1e-12 * max(1.0, abs(mean))  # equal differences, but for rounding
+    n_moved = int(np.count_nonzero(differences))
+    level = ALPHA / n_compared  # Bonferroni's: Holm tests the smallest p at it, so it is cautious
     return Comparison(
         difference=mean,
         p_value=p_value,
         p_holm=p_holm,
         interval=interval,
         effect_size=mean / deviation if is_spread else None,
-        # Bonferroni's level: Holm tests the smallest p of the family at it, so this is cautious
-        smallest_shown=smallest_difference(deviation, len(differences), alpha=ALPHA / n_compared),
+        smallest_shown=smallest_difference(
+            deviation, len(differences), n_moved=n_moved, alpha=level
+        ),
         n_compared=n_compared,
         wins=int((differences > 0).sum()),
         ties=int((differences == 0).sum()),
