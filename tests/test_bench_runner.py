@@ -13,6 +13,7 @@ import pytest
 
 from lbr_search.bench import runner
 from lbr_search.bench.cache import BENCH_INDEXES
+from lbr_search.bench.comparisons import planned_pairs
 from lbr_search.bench.metrics import METRICS, evaluate
 from lbr_search.bench.plan import BenchProgress
 from lbr_search.bench.runner import run_bench
@@ -190,6 +191,17 @@ def test_every_arm_against_one(write_suite: Writer, home: Path) -> None:
         run_bench(suites, encoders=encoders, home=home, against="sparse")
 
 
+def test_a_plus_in_the_name_of_an_encoder_is_no_reranker() -> None:
+    """Arms of a folder called a+b are compared as others are; a reranked one with its own stage."""
+    arms = ["lexical", "hybrid", "runs/a+b:hybrid", "runs/a+b:hybrid+maxsim"]
+    assert planned_pairs(arms) == [
+        ("hybrid", "lexical"),
+        ("runs/a+b:hybrid", "lexical"),
+        ("hybrid", "runs/a+b:hybrid"),
+        ("runs/a+b:hybrid+maxsim", "runs/a+b:hybrid"),
+    ]
+
+
 def test_a_second_call_reuses_the_index(write_suite: Writer, home: Path) -> None:
     """The same suite and encoder are not encoded again; --fresh and another encoder are."""
     suite = write_suite()
@@ -303,6 +315,9 @@ def test_what_cannot_be_measured_is_refused_before_the_work(
         run_bench([suite], encoders=[encoder, HashEncoder()], home=home)
     with pytest.raises((EncoderError, MissingExtraError)):
         run_bench([suite], encoders=["st:no-such-folder"], home=home)
+    for options in ({"encoders": [encoder]}, {"encoders": ["lbr-mini"], "modes": ["dense"]}):
+        with pytest.raises(ConfigError, match="nothing would be reranked by maxsim"):
+            run_bench([suite], rerankers=["maxsim"], home=home, **options)
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be made"):
         run_bench([suite], encoders=[encoder], home=home, json_path=tmp_path / "file" / "x.json")

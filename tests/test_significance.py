@@ -211,6 +211,14 @@ def test_a_suite_too_small_says_not_shown() -> None:
     assert smallest_difference(0.2, 18, n_moved=18, alpha=0.05) == pytest.approx(0.140, abs=0.001)
 
 
+def test_a_sure_difference_is_shown_among_any_number_of_comparisons() -> None:
+    """600 comparisons: of 10,000 sign flips the least p is 1e-4, corrected .06."""
+    names = [f"q{n:02}" for n in range(40)]
+    low, high = dict.fromkeys(names, 0.0), dict.fromkeys(names, 1.0)
+    found = compare_all([(high, low)] * 600)
+    assert all(each.p_holm < ALPHA for each in found)
+
+
 @pytest.mark.parametrize("n_moved", [0, 1, 5])
 def test_arms_that_hardly_differ_can_show_nothing(n_moved: int) -> None:
     """300 queries of which few move: no p-value can be below .05, so no difference is shown."""

@@ -61,9 +61,9 @@ def planned_pairs(arms: Sequence[str], imported: Sequence[str] = ()) -> list[tup
     """
     pairs = []
     for arm in arms:
-        first_stage, is_reranked, _ = arm.partition("+")
+        first_stage = next((other for other in arms if arm.startswith(f"{other}+")), None)
         encoder, _, mode = arm.rpartition(":")
-        if is_reranked:
+        if first_stage is not None:
             pairs.append((arm, first_stage))
             continue
         if mode == "hybrid":

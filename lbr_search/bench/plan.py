@@ -61,6 +61,8 @@ def settings_of(plan: Plan, split: str) -> dict[str, object]:
             }
             for encoder, label in zip(plan.encoders, labels_of(plan.encoders), strict=True)
         ],
+        "rerankers": list(plan.rerankers),
+        "imported": {run.name: run.pattern for run in plan.imported},
         "chunk": to_mapping(plan.chunk),
         "index": to_mapping(plan.index),
         "search": to_mapping(plan.search),

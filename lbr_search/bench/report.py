@@ -22,7 +22,7 @@ QUALITY_HEADINGS = {
     "recall@100": "R@100",
     "recall@1000": "R@1000",
     "rr@10": "RR@10",
-    "ap": "AP",
+    "ap": "AP@100",
     "p@10": "P@10",
     "success@10": "S@10",
     "judged@10": "judged",
@@ -261,7 +261,7 @@ def provenance(result: BenchResult) -> str:
     weight = search["dense_weight"]
     weighed = "by the length of texts" if weight == BY_LENGTH else f"{weight:g}"
     systems = f" Encoders: {encoders}." if encoders else ""
-    imported = ", ".join(f"{name} ({file})" for name, file in settings.get("imported", {}).items())
+    imported = ", ".join(f"{name} ({file})" for name, file in settings["imported"].items())
     systems += f" Imported: {imported}." if imported else ""
     return (
         f"Split {settings['split']}; {cut}; {settings['index']['ann']} search; fusion "

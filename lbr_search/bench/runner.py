@@ -121,6 +121,13 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         is_fresh=fresh,
         progress=progress or (lambda _: None),
     )
+    if plan.rerankers and not any(_rerankers(plan, encoder) for encoder in plan.encoders):
+        raise ConfigError(
+            f"nothing would be reranked by {', '.join(plan.rerankers)}: there is no hybrid arm of "
+            f"an LBR encoder among {', '.join(e.spec for e in plan.encoders) or 'no encoders'}, "
+            f"modes {', '.join(plan.modes) or 'none'}.",
+            f"--mode hybrid --encoder {DEFAULT_ENCODER}, or leave --rerank out",
+        )
     files = [Path(path).parent for path in (json_path, html_path) if path is not None]
     for folder in (*files, *([plan.runs_dir] if plan.runs_dir is not None else [])):
         make_folder(folder)

@@ -18,6 +18,8 @@ from lbr_search.errors import ShapeError
 
 ALPHA = 0.05
 """A difference is called shown below this p-value, corrected for the number of comparisons."""
+_RESAMPLES_A_COMPARISON = 400
+"""A p-value of ALPHA / n is then met by 20 resamples; with too few none could be below it."""
 Values = Mapping[str, float]
 """query_id -> value of a metric."""
 _SHOWN_IDS = 5
@@ -83,7 +85,8 @@ def compare_all(
 
     Args:
         pairs: (system, baseline), each over the same queries.
-        resamples: sign flips and bootstrap samples, 1 or more.
+        resamples: sign flips and bootstrap samples, 1 or more; of sign flips more where there are
+            so many comparisons that a corrected p-value could not fall below `ALPHA` otherwise.
         seed: of both.
 
     Raises:
@@ -95,11 +98,12 @@ def compare_all(
         # sorted: the order of a file must not move a p-value
         by_queries.setdefault(tuple(sorted(system)), []).append(number)
     p_values = [1.0] * len(pairs)
+    n_flips = max(resamples, _RESAMPLES_A_COMPARISON * len(pairs))
     found: dict[int, tuple[Floats, tuple[float, float]]] = {}
     for names, numbers in by_queries.items():
         columns = [[pairs[n][0][name] - pairs[n][1][name] for name in names] for n in numbers]
         matrix = np.array(columns, dtype=np.float64).T  # (N, A)
-        tested = randomisation_tests(matrix, resamples=resamples, seed=seed)
+        tested = randomisation_tests(matrix, resamples=n_flips, seed=seed)
         intervals = bootstrap_intervals(matrix, share=1 - ALPHA, resamples=resamples, seed=seed)
         for column, number in enumerate(numbers):
             low, high = intervals[column].tolist()
