@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lbr_search.bench.arms import LATENCY_HITS, LATENCY_QUERIES
+from lbr_search.bench.arms import LATENCY_HITS
 from lbr_search.bench.environment import describe_environment
 from lbr_search.bench.imported import ImportedRun
 from lbr_search.bench.metrics import DEEP_DEPTH, DEPTH
+from lbr_search.bench.queries import LATENCY_QUERIES
 from lbr_search.bench.resampling import RESAMPLES
 from lbr_search.bench.suites import default_encoder, labels_of
 from lbr_search.config import ChunkConfig, IndexConfig, SearchConfig, to_mapping

@@ -53,8 +53,9 @@ COMPARISON_HEADINGS = (
 REFERENCE_HEADINGS = ("system", "nDCG@10", "R@100", "source")
 COST_NOTE = (
     "documents/s: of the build of the index, encoding included, when it was built; queries/s: all "
-    "queries in one call; ms: from a query's text to its hits, one at a time; peak MB: of the "
-    "whole process, models and mapped indexes included."
+    "queries in one call; ms: from a query's text to its hits, one at a time, after a first one. "
+    "Encoding the queries counts in both, as it was timed when their vectors were made. Peak MB: "
+    "of the whole process, models and mapped indexes included."
 )
 _TEXT_HEADINGS = {
     "suite",

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lbr_search.bench.arms import measure_arm
-from lbr_search.bench.cache import ingest_suite
+from lbr_search.bench.arms import SharedByArms, measure_arm
+from lbr_search.bench.cache import BENCH_INDEXES, QUERIES, ingest_suite
 from lbr_search.bench.comparisons import compare_suites
 from lbr_search.bench.drilldown import drill_down
 from lbr_search.bench.html_report import write_html
@@ -18,6 +18,7 @@ from lbr_search.bench.imported import (
 )
 from lbr_search.bench.metrics import METRICS, parse_metric
 from lbr_search.bench.plan import BenchProgress, Plan, settings_of
+from lbr_search.bench.queries import know_queries
 from lbr_search.bench.references import references_of
 from lbr_search.bench.results import (
     MODES,
@@ -173,23 +174,24 @@ def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
         result.warnings.extend([*warnings, *_cut_warnings(ingest)])
         result.ingests[label] = ingest
         result.n_documents = ingest.n_documents
+        queries = know_queries(
+            encoder,
+            [query.text for query in suite.queries],
+            folder=plan.home / BENCH_INDEXES / QUERIES,
+            is_fresh=plan.is_fresh,
+        )
+        shared = SharedByArms(suite, ingest, queries, plan.metrics)
         # reranked arms after those whose rankings they rerank
         stages = [(mode, "") for mode in modes]
         stages += [("hybrid", reranker) for reranker in _rerankers(plan, encoder)]
-        deep_runs: dict[str, Run] = {}
         for mode, reranker in stages:
             arm = arm_name(label, mode, is_default=encoder is default, reranker=reranker)
             plan.progress(BenchProgress(suite.name, f"search {arm}"))
             config = replace(plan.search, rerank=reranker) if reranker else plan.search
-            result.arms[arm], run = measure_arm(
-                suite,
-                Searcher.open(ingest.folder, encoder=encoder, config=config),
-                mode,
-                ingest=ingest,
-                metrics=plan.metrics,
-                deep_runs=deep_runs,
-            )
+            searcher = Searcher.open(ingest.folder, encoder=queries, config=config)
+            result.arms[arm], run = measure_arm(shared, searcher, mode)
             _write_run(run, suite.name, arm, plan)
+        result.warnings.extend(queries.warnings)
     return result
 
 
