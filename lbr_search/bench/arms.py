@@ -56,7 +56,7 @@ def measure_arm(shared: SharedByArms, searcher: Searcher, mode: str) -> tuple[Ar
     searcher.search(texts[0], k=LATENCY_HITS, mode=mode)
     _refuse_missing_legs(suite, searcher, mode)
     with peak_memory() as peak:
-        rankings, seconds = _timed(
+        rankings, seconds = timed(
             lambda: searcher.rank_documents(texts, k=DEPTH, mode=mode), shared.queries
         )
         latency = _latency(shared, searcher, mode)
@@ -96,14 +96,18 @@ def _deep_run(shared: SharedByArms, searcher: Searcher, mode: str) -> Run | None
     reranked arm has that of its first stage: reranking moves the first hits among themselves.
     """
     suite, deep_runs = shared.suite, shared.deep_runs
-    is_needed = any(parse_metric(name)[1] > DEPTH for name in shared.metrics)
-    if not is_needed or suite.n_documents <= DEPTH:
+    if not needs_deep_run(suite, shared.metrics):
         return None
     if mode not in deep_runs:
         texts = [query.text for query in suite.queries]
         rankings = searcher.rank_documents(texts, k=DEEP_DEPTH, mode=mode)
         deep_runs[mode] = _as_run(suite, rankings)
     return deep_runs[mode]
+
+
+def needs_deep_run(suite: Suite, metrics: Sequence[str]) -> bool:
+    """Whether a metric looks beyond `DEPTH`, and there are so many documents."""
+    return suite.n_documents > DEPTH and any(parse_metric(name)[1] > DEPTH for name in metrics)
 
 
 def _as_run(suite: Suite, rankings: Sequence[Sequence[tuple[str, float]]]) -> Run:
@@ -115,18 +119,23 @@ def _as_run(suite: Suite, rankings: Sequence[Sequence[tuple[str, float]]]) -> Ru
 
 def _latency(shared: SharedByArms, searcher: Searcher, mode: str) -> Latency:
     """Query text to hits with their texts, of evenly spaced queries."""
-    milliseconds = []
+    seconds = []
     for text in latency_texts(shared.queries.texts):
-        _, seconds = _timed(
-            partial(searcher.search, text, k=LATENCY_HITS, mode=mode), shared.queries
-        )
-        milliseconds.append(1e3 * seconds)
-    p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99]).tolist()
-    return Latency(p50, p95, p99, len(milliseconds))
+        search = partial(searcher.search, text, k=LATENCY_HITS, mode=mode)
+        seconds.append(timed(search, shared.queries)[1])
+    return percentiles(seconds)
 
 
-def _timed(work: Callable[[], Answer], queries: KnownQueries) -> tuple[Answer, float]:
-    """The answer, and seconds with what encoding took when the vectors were made."""
-    owed, started = queries.owed_s, time.perf_counter()
+def percentiles(seconds: Sequence[float]) -> Latency:
+    """Of the times of single queries, in ms."""
+    p50, p95, p99 = (1e3 * np.percentile(seconds, [50, 95, 99])).tolist()
+    return Latency(p50, p95, p99, len(seconds))
+
+
+def timed(work: Callable[[], Answer], queries: KnownQueries | None) -> tuple[Answer, float]:
+    """The answer, and seconds with what encoding took when the vectors of `queries` were made."""
+    owed = queries.owed_s if queries is not None else 0.0
+    started = time.perf_counter()
     answer = work()
-    return answer, time.perf_counter() - started + queries.owed_s - owed
+    seconds = time.perf_counter() - started
+    return answer, seconds + (queries.owed_s - owed if queries is not None else 0.0)

@@ -68,7 +68,7 @@ def run_options(baseline: Results) -> dict[str, Any]:
         ConfigError: the settings of `baseline` are not those of a benchmark.
     """
     settings = baseline["settings"]
-    needed = ("split", "modes", "encoders", "rerankers", "imported", "chunk")
+    needed = ("split", "modes", "encoders", "rerankers", "peers", "imported", "chunk")
     missing = [key for key in needed if key not in settings]
     if missing:
         raise ConfigError(
@@ -80,6 +80,7 @@ def run_options(baseline: Results) -> dict[str, Any]:
         "modes": settings["modes"],
         "encoders": [encoder["spec"] for encoder in settings["encoders"]],
         "rerankers": settings["rerankers"],
+        "peers": settings["peers"],
         "imported": [f"{name}={file}" for name, file in settings["imported"].items()],
         "chunk": from_mapping(ChunkConfig, settings["chunk"], where="baseline: chunk"),
     }

@@ -40,6 +40,7 @@ class Plan:
     search: SearchConfig
     rerankers: tuple[str, ...]
     metrics: tuple[str, ...]
+    peers: tuple[str, ...]
     imported: tuple[ImportedRun, ...]
     is_fresh: bool
     progress: Callable[[BenchProgress], None]
@@ -63,6 +64,7 @@ def settings_of(plan: Plan, split: str) -> dict[str, object]:
             for encoder, label in zip(plan.encoders, labels_of(plan.encoders), strict=True)
         ],
         "rerankers": list(plan.rerankers),
+        "peers": list(plan.peers),
         "imported": {run.name: run.pattern for run in plan.imported},
         "chunk": to_mapping(plan.chunk),
         "index": to_mapping(plan.index),

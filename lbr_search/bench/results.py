@@ -86,6 +86,8 @@ class ArmResult:
     """None = imported: its hits were found elsewhere."""
     first_hits: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
     """query_id -> the first `FIRST_HITS` hits with their scores, best first."""
+    beside: str = ""
+    """Of another search engine: the mode of ours that it is compared with."""
 
     def to_json(self) -> dict[str, Any]:
         """The arm as the JSON file holds it; costs of an imported arm are null."""

@@ -17,6 +17,7 @@ from lbr_search.bench.imported import (
     refuse_shared_files,
 )
 from lbr_search.bench.metrics import METRICS, parse_metric
+from lbr_search.bench.peer_arms import PeerSubject, measure_peer, refuse_peers
 from lbr_search.bench.plan import BenchProgress, Plan, settings_of
 from lbr_search.bench.queries import know_queries
 from lbr_search.bench.references import references_of
@@ -60,6 +61,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     index: IndexConfig = EXACT_SEARCH,
     search: SearchConfig | None = None,
     rerankers: Sequence[str] = (),
+    peers: Sequence[str] = (),
     imported: Sequence[str] = (),
     metrics: Sequence[str] = (),
     against: str | None = None,
@@ -88,6 +90,8 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         search: fusion and depth.
         rerankers: specs; each gives the hybrid arm of every LBR encoder once more, reranked, as
             ``hybrid+<reranker>``.
+        peers: other search engines by their specs, as in `registry.PEERS`; arms under these. Those
+            that search vectors are given the default encoder's.
         imported: ``NAME=FILE``: TREC runs of other systems, arms under their names; ``{suite}`` in
             FILE stands for the name of each suite.
         metrics: names as in `metrics.METRICS`; none = all of these. nDCG@10 is always measured.
@@ -101,7 +105,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         CorpusError: no suite, or one without judged queries.
         EncoderError, MissingExtraError: an encoder cannot be loaded; no arm is left out.
     """
-    is_given = bool(modes or imported) and set(modes) <= set(MODES)
+    is_given = bool(modes or peers or imported) and set(modes) <= set(MODES)
     check(is_given, "modes", list(modes), f"of {', '.join(MODES)}")
     for metric in metrics:
         parse_metric(metric)
@@ -117,11 +121,13 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         index=index,
         search=search or SearchConfig(),
         rerankers=tuple(rerankers),
+        peers=tuple(peers),
         imported=parse_runs(imported),
         metrics=tuple(dict.fromkeys((METRICS[0], *(metrics or METRICS)))),
         is_fresh=fresh,
         progress=progress or (lambda _: None),
     )
+    refuse_peers(plan.peers, has_vectors=bool(opened) and not chunk.chunk_tokens)
     if plan.rerankers and not any(_rerankers(plan, encoder) for encoder in plan.encoders):
         raise ConfigError(
             f"nothing would be reranked by {', '.join(plan.rerankers)}: there is no hybrid arm of "
@@ -156,6 +162,7 @@ def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
     result.references, warnings = references_of(suite, plan.home)
     result.warnings.extend([*suite.warnings, *warnings])
     default = default_encoder(plan.encoders)
+    subject = PeerSubject(suite, plan.metrics, None, None)
     for number, (encoder, label) in enumerate(
         zip(plan.encoders, labels_of(plan.encoders), strict=True)
     ):
@@ -181,6 +188,8 @@ def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
             is_fresh=plan.is_fresh,
         )
         shared = SharedByArms(suite, ingest, queries, plan.metrics)
+        if subject.ingest is None or encoder is default:
+            subject = PeerSubject(suite, plan.metrics, ingest, queries)
         # reranked arms after those whose rankings they rerank
         stages = [(mode, "") for mode in modes]
         stages += [("hybrid", reranker) for reranker in _rerankers(plan, encoder)]
@@ -192,6 +201,10 @@ def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
             result.arms[arm], run = measure_arm(shared, searcher, mode)
             _write_run(run, suite.name, arm, plan)
         result.warnings.extend(queries.warnings)
+    for spec in plan.peers:
+        plan.progress(BenchProgress(suite.name, f"peer {spec}"))
+        result.arms[spec], run = measure_peer(spec, subject)
+        _write_run(run, suite.name, spec, plan)
     return result
 
 
