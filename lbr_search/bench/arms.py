@@ -80,6 +80,12 @@ def first_hits(run: Run) -> dict[str, list[tuple[str, float]]]:
     return {query_id: ranked(hits)[:FIRST_HITS] for query_id, hits in run.items()}
 
 
+def explain_first_hits(searcher: Searcher, mode: str, query: str) -> dict[str, list[str]]:
+    """Document id of each first hit -> why it stands there, ranked as deep as the arm was."""
+    hits = searcher.search(query, k=DEPTH, mode=mode)[:FIRST_HITS]
+    return {each.hit.doc_id: each.lines() for each in searcher.explain(query, hits)}
+
+
 def _refuse_missing_legs(suite: Suite, searcher: Searcher, mode: str) -> None:
     if searcher.warnings:
         raise EncoderError(

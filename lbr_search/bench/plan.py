@@ -43,6 +43,8 @@ class Plan:
     peers: tuple[str, ...]
     imported: tuple[ImportedRun, ...]
     is_fresh: bool
+    is_explained: bool
+    """Whether a page will say of single hits why they stand where they stand."""
     progress: Callable[[BenchProgress], None]
 
 

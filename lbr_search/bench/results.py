@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ FIRST_HITS = 5
 """Hits of each query that are kept for a reader to look at."""
 PEER_PREFIX = "st:"
 """Encoders of other people are named in full in every arm, ours by the mode alone."""
+
+
+Why = Callable[[str], Mapping[str, Sequence[str]]]
+"""Text of a query -> document id -> why the hit stands where it stands, one fact each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,8 @@ class SuiteResult:
     comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     """(system arm, baseline arm) -> how nDCG@10 differs, over the same queries."""
     warnings: list[str] = field(default_factory=list)
+    why: dict[str, Why] = field(default_factory=dict, repr=False, compare=False)
+    """Arm -> what explains its first hits, where a page is written; not part of the JSON."""
 
     @property
     def label(self) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from lbr_search.bench.arms import SharedByArms, measure_arm
+from lbr_search.bench.arms import SharedByArms, explain_first_hits, measure_arm
 from lbr_search.bench.cache import BENCH_INDEXES, QUERIES, ingest_suite
 from lbr_search.bench.comparisons import compare_suites
 from lbr_search.bench.drilldown import drill_down
@@ -125,6 +126,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         imported=parse_runs(imported),
         metrics=tuple(dict.fromkeys((METRICS[0], *(metrics or METRICS)))),
         is_fresh=fresh,
+        is_explained=html_path is not None,
         progress=progress or (lambda _: None),
     )
     refuse_peers(plan.peers, has_vectors=bool(opened) and not chunk.chunk_tokens)
@@ -196,10 +198,13 @@ def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
         for mode, reranker in stages:
             arm = arm_name(label, mode, is_default=encoder is default, reranker=reranker)
             plan.progress(BenchProgress(suite.name, f"search {arm}"))
-            config = replace(plan.search, rerank=reranker) if reranker else plan.search
+            rerank = reranker or plan.search.rerank
+            config = replace(plan.search, mode=mode, rerank=rerank)
             searcher = Searcher.open(ingest.folder, encoder=queries, config=config)
             result.arms[arm], run = measure_arm(shared, searcher, mode)
             _write_run(run, suite.name, arm, plan)
+            if plan.is_explained and not rerank.startswith("llm"):  # a service is not asked twice
+                result.why[arm] = partial(explain_first_hits, searcher, mode)
         result.warnings.extend(queries.warnings)
     for spec in plan.peers:
         plan.progress(BenchProgress(suite.name, f"peer {spec}"))
