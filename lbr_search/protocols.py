@@ -141,6 +141,30 @@ class Passage:
     """(k, D), where the index stores several vectors a chunk."""
 
 
+PeerInputs = Sequence[str] | Embeddings
+"""Texts, or (N, D) vectors where the peer searches these."""
+PeerRanking = list[tuple[int, float]]
+"""(place of the document among those built from, score), best first."""
+
+
+@runtime_checkable
+class PeerSystem(Protocol):
+    """Another search engine as its own library runs it, for comparison in `bench`."""
+
+    needs_vectors: bool
+    """Whether it searches vectors of ours instead of texts."""
+    beside: str
+    """The mode of ours that answers the same question: lexical, dense or hybrid."""
+
+    def build(self, passages: PeerInputs, *, folder: Path) -> None:
+        """Index documents; what has to lie on disk is written into `folder`, which is empty."""
+        ...
+
+    def search(self, queries: PeerInputs, *, k: int) -> list[PeerRanking]:
+        """At most `k` documents a query, in the order given."""
+        ...
+
+
 @runtime_checkable
 class Reranker(Protocol):
     """Re-scores the passages that a retriever found."""

@@ -143,6 +143,20 @@ READERS = Registry(
     },
 )
 
+PEERS = Registry(
+    "peer",
+    {
+        "bm25s": Entry("lbr_search.bench.peers.bm25s_peer:Bm25sPeer", "bm25s at its defaults"),
+        "faiss": Entry(
+            "lbr_search.bench.peers.faiss_peer:FaissPeer", "raw FAISS flat over our vectors"
+        ),
+        "lancedb": Entry(
+            "lbr_search.bench.peers.lancedb_peer:LancedbPeer", "raw LanceDB over our vectors"
+        ),
+    },
+)
+"""Other search engines, made as `Class()`."""
+
 RERANKERS = Registry(
     "reranker",
     {

@@ -52,6 +52,7 @@ def result() -> BenchResult:
         "index": {"ann": "flat"},
         "search": {"fusion": "convex", "dense_weight": 0.5},
         "encoders": [{"name": "lbr-mini", "fingerprint": "0123456789abcdef"}],
+        "imported": {},
         "environment": {
             "lbr_search": "0.1.0",
             "torch_threads": 2,

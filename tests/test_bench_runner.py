@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from lbr_search.bench import runner
-from lbr_search.bench.cache import BENCH_INDEXES
+from lbr_search.bench.cache import BENCH_INDEXES, QUERIES
+from lbr_search.bench.comparisons import planned_pairs
 from lbr_search.bench.metrics import METRICS, evaluate
 from lbr_search.bench.plan import BenchProgress
 from lbr_search.bench.runner import run_bench
@@ -20,6 +21,7 @@ from lbr_search.bench.suites import default_encoders
 from lbr_search.bench.trec_io import read_run
 from lbr_search.config import ChunkConfig
 from lbr_search.errors import ConfigError, CorpusError, EncoderError, MissingExtraError
+from lbr_search.index.manifest import GOLDEN_TEXTS
 from lbr_search.types import Document, Qrels, Query
 from tests.conftest import HashEncoder
 
@@ -190,6 +192,17 @@ def test_every_arm_against_one(write_suite: Writer, home: Path) -> None:
         run_bench(suites, encoders=encoders, home=home, against="sparse")
 
 
+def test_a_plus_in_the_name_of_an_encoder_is_no_reranker() -> None:
+    """Arms of a folder called a+b are compared as others are; a reranked one with its own stage."""
+    arms = ["lexical", "hybrid", "runs/a+b:hybrid", "runs/a+b:hybrid+maxsim"]
+    assert planned_pairs(arms) == [
+        ("hybrid", "lexical"),
+        ("runs/a+b:hybrid", "lexical"),
+        ("hybrid", "runs/a+b:hybrid"),
+        ("runs/a+b:hybrid+maxsim", "runs/a+b:hybrid"),
+    ]
+
+
 def test_a_second_call_reuses_the_index(write_suite: Writer, home: Path) -> None:
     """The same suite and encoder are not encoded again; --fresh and another encoder are."""
     suite = write_suite()
@@ -198,7 +211,8 @@ def test_a_second_call_reuses_the_index(write_suite: Writer, home: Path) -> None
     n_first = encoder.n_encoded
     second = run_bench([suite], encoders=[encoder], home=home)
     assert second.suites["small"].ingests["hash-a"].is_reused
-    assert encoder.n_encoded - n_first < 30 + 9 * 5, "queries and golden texts alone"
+    n_golden = len(GOLDEN_TEXTS)
+    assert encoder.n_encoded - n_first == 4 * n_golden, "the seal of each opened index alone"
     for arm, values in second.to_json()["suites"]["small"]["arms"].items():
         assert values["per_query"] == first["suites"]["small"]["arms"][arm]["per_query"]
     fresh = run_bench([suite], encoders=[encoder], home=home, fresh=True)
@@ -207,7 +221,7 @@ def test_a_second_call_reuses_the_index(write_suite: Writer, home: Path) -> None
     assert not other.suites["small"].ingests["hash-c"].is_reused
     cut = run_bench([suite], encoders=[encoder], home=home, chunk=ChunkConfig(8, 0))
     assert cut.suites["small"].ingests["hash-a"].n_chunks > 30
-    assert len(list((home / BENCH_INDEXES).iterdir())) == 3
+    assert len([p for p in (home / BENCH_INDEXES).iterdir() if p.name != QUERIES]) == 3
 
 
 def test_a_changed_corpus_is_indexed_anew(write_suite: Writer, home: Path) -> None:
@@ -218,7 +232,7 @@ def test_a_changed_corpus_is_indexed_anew(write_suite: Writer, home: Path) -> No
         file.write('{"_id": "new", "title": "", "text": "one more"}\n')
     result = run_bench([suite], encoders=[HashEncoder()], home=home).suites["small"]
     assert not result.ingests["hash-a"].is_reused
-    assert result.n_documents == 31
+    assert result.n_documents == result.ingests["hash-a"].n_built == 31
 
 
 def test_a_damaged_cache_is_built_anew_and_said(write_suite: Writer, home: Path) -> None:
@@ -303,6 +317,9 @@ def test_what_cannot_be_measured_is_refused_before_the_work(
         run_bench([suite], encoders=[encoder, HashEncoder()], home=home)
     with pytest.raises((EncoderError, MissingExtraError)):
         run_bench([suite], encoders=["st:no-such-folder"], home=home)
+    for options in ({"encoders": [encoder]}, {"encoders": ["lbr-mini"], "modes": ["dense"]}):
+        with pytest.raises(ConfigError, match="nothing would be reranked by maxsim"):
+            run_bench([suite], rerankers=["maxsim"], home=home, **options)
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be made"):
         run_bench([suite], encoders=[encoder], home=home, json_path=tmp_path / "file" / "x.json")

@@ -64,6 +64,14 @@ def test_what_was_not_measured_is_refused() -> None:
         compare_results(short, before)
 
 
+def test_other_settings_are_noted() -> None:
+    """What the baseline was measured with, and what is different now."""
+    now, before = results(a={"hybrid": VALUES}), results(a={"hybrid": VALUES})
+    for values, weight in ((now, 0.7), (before, 0.5)):
+        values["settings"]["search"] = {"fusion": "convex", "dense_weight": weight}
+    assert compare_results(now, before).notes == ["search: dense_weight was 0.5, is 0.7"]
+
+
 def test_what_else_changed_is_noted() -> None:
     """New arms are not compared, and other documents are said."""
     before = results(a={"hybrid": VALUES})
@@ -96,6 +104,12 @@ def test_the_command_measures_again_as_the_baseline_was(tmp_path: Path) -> None:
     compared = json.loads(passed.out)
     assert [row["arm"] for row in compared["comparisons"]] == ["lexical", "dense"]
     assert {row["ndcg@10_difference"] for row in compared["comparisons"]} == {0.0}
+    runs = ("--runs", tmp_path / "runs", "--run", f"other={tmp_path}/runs/notes.lexical.trec")
+    assert run("--home", tmp_path, "bench", suite, *options, *runs[:2]).code == 0
+    assert run("--home", tmp_path, "bench", suite, *options, *runs[2:]).code == 0
+    passed = run("--home", tmp_path, "bench", "gate", suite, "--baseline", base, "--json")
+    arms = [row["arm"] for row in json.loads(passed.out)["comparisons"]]
+    assert arms == ["lexical", "dense", "other"], "imported runs are read again"
     (tmp_path / "now.json").write_text(json.dumps(results(a={"hybrid": LOWER})))
     (tmp_path / "base.json").write_text(json.dumps(results(a={"hybrid": VALUES})))
     arguments = ("--baseline", base, "--results", tmp_path / "now.json")

@@ -97,6 +97,21 @@ def test_markup_in_texts_is_shown_and_not_obeyed(measured: tuple[BenchResult, Pa
     assert "<b>0</b>" not in text
 
 
+def test_a_hit_says_why_it_stands_there(measured: tuple[BenchResult, Path], tmp_path: Path) -> None:
+    """Its legs with rank and score, its words with their BM25 weights; each arm its own legs."""
+    found, page = measured
+    loaded = load_suite(tmp_path / "notes", home=tmp_path)
+    case = drill_down(loaded, found.suites["notes"]).hardest[0]
+    first = {arm: hits[0] for arm, hits in case.hits.items()}
+    score = first["lexical"].score
+    assert first["lexical"].why[0] == f"found by lexical rank 1, score {score:.3f}"
+    assert any(fact.startswith("words and their BM25 weights") for fact in first["lexical"].why)
+    assert first["dense"].why[0].startswith("found by dense rank 1, score")
+    assert not any(fact.startswith("fused by") for fact in first["dense"].why)
+    assert any(fact.startswith("fused by") for fact in first["hybrid"].why)
+    assert "<summary>why</summary>found by" in page.read_text()
+
+
 def test_single_queries_are_the_worst_and_best(measured, tmp_path: Path) -> None:
     """A loss made by hand comes first; its hits, their grades and the right ones are shown."""
     found, _ = measured

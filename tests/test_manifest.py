@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 import threading
 import zipfile
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from lbr_search.cli.corpus_folders import list_known
 from lbr_search.corpus.check import check
 from lbr_search.corpus.download import DownloadProgress, Retries, download
 from lbr_search.corpus.fetch import fetch
@@ -562,6 +564,23 @@ def test_wrong_manifests_are_refused(tmp_path, old, new, message):
     with pytest.raises(ConfigError) as caught:
         load_manifest(file)
     assert message in str(caught.value)
+
+
+def test_the_list_says_which_downloads_are_not_verified(tmp_path):
+    """With the sha256 of every file, without, and a suite whose files are not known."""
+    listed = (HOME / "corpora/mbpp-mteb.toml").read_text()
+    whole = (HOME / "corpora/scifact.toml").read_text()
+    (tmp_path / "corpora").mkdir()
+    bare = "\n".join(line for line in whole.splitlines() if not line.startswith("sha256"))
+    for name, text in (("a", whole), ("b", bare), ("c", listed)):
+        text = re.sub(r'^name = ".*"', f'name = "{name}"', text, flags=re.MULTILINE)
+        (tmp_path / "corpora" / f"{name}.toml").write_text(text)
+    states = {known.name: known.state for known in list_known(tmp_path)}
+    assert states == {
+        "a": "can be fetched",
+        "b": "can be fetched, unverified (no sha256)",
+        "c": "can be added",
+    }
 
 
 def test_manifests_are_found_by_name_or_path(home, tmp_path):

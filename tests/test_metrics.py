@@ -45,6 +45,20 @@ def test_equal_to_trec_eval_on_the_golden_run() -> None:
     assert (result.n_without_relevant, result.n_graded) == (1, 37)
 
 
+def test_scores_that_trec_eval_holds_for_equal_are_ties() -> None:
+    """trec_eval keeps 32 bits of a score: the cut at ten must fall where it would make it."""
+    import pytrec_eval
+
+    run = {"q": {f"d{n:02}": 0.5 + 1e-12 * (20 - n) for n in range(20)}}  # d00 first in 64 bits
+    qrels = {"q": {"d00": 1, "d19": 1}}
+    names = {"ndcg_cut_10", "map_cut_100", "P_10"}
+    theirs = pytrec_eval.RelevanceEvaluator(qrels, names).evaluate(run)["q"]
+    ours = evaluate(run, qrels, metrics=("ap", "p@10", "rr@10")).means
+    assert ours["ndcg@10"] == pytest.approx(theirs["ndcg_cut_10"])
+    assert ours["p@10"] == theirs["P_10"] == 0.1
+    assert ours["ap"] == pytest.approx(theirs["map_cut_100"]) and ours["rr@10"] == 1.0
+
+
 def test_judged_is_its_definition_on_the_golden_run() -> None:
     """judged@k: of the first k hits, those in the qrels, whatever their relevance."""
     run, qrels = read_run(GOLDEN / "graded.run"), read_qrels(GOLDEN / "graded.qrels")

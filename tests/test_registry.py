@@ -7,8 +7,8 @@ import inspect
 import pytest
 
 from lbr_search.errors import ConfigError, MissingExtraError
-from lbr_search.protocols import Encoder, IndexBackend
-from lbr_search.registry import BACKENDS, ENCODERS, READERS, RERANKERS, Entry, Registry
+from lbr_search.protocols import Encoder, IndexBackend, PeerSystem
+from lbr_search.registry import BACKENDS, ENCODERS, PEERS, READERS, RERANKERS, Entry, Registry
 
 
 def methods(protocol: type) -> list[str]:
@@ -21,11 +21,12 @@ def methods(protocol: type) -> list[str]:
 
 
 METHODS = {"index backend": methods(IndexBackend), "encoder kind": methods(Encoder)}
+METHODS["peer"] = methods(PeerSystem)
 
 
 @pytest.mark.parametrize(
     ("registry", "name"),
-    [(r, name) for r in (BACKENDS, ENCODERS, READERS, RERANKERS) for name in r],
+    [(r, name) for r in (BACKENDS, ENCODERS, PEERS, READERS, RERANKERS) for name in r],
     ids=lambda value: value if isinstance(value, str) else value.kind.replace(" ", "-"),
 )
 def test_every_row_resolves_and_has_what_its_protocol_asks(registry: Registry, name: str):

@@ -189,7 +189,7 @@ def test_the_smallest_difference_is_shown_four_times_in_five(n_compared: int) ->
     generator = np.random.default_rng(15)
     first, second = ndcg_like(generator, (2, 60, 2_000))
     noise = first - second
-    size = smallest_difference(float(noise.std()), 60, alpha=ALPHA / n_compared)
+    size = smallest_difference(float(noise.std()), 60, n_moved=60, alpha=ALPHA / n_compared)
     p_values = randomisation_tests(noise + size, resamples=4_000)
     assert (p_values < ALPHA / n_compared).mean() == pytest.approx(0.80, abs=0.03)
 
@@ -207,8 +207,26 @@ def test_a_suite_too_small_says_not_shown() -> None:
     found = compare(dict.fromkeys(values, 1.0), values)
     assert found.p_value == pytest.approx(1 / 16) and found.wins == 5
     assert (found.verdict, found.smallest_shown) == ("not shown", None)
-    assert smallest_difference(0.2, 1, alpha=0.05) is None
-    assert smallest_difference(0.2, 18, alpha=0.05) == pytest.approx(0.140, abs=0.001)
+    assert smallest_difference(0.2, 1, n_moved=1, alpha=0.05) is None
+    assert smallest_difference(0.2, 18, n_moved=18, alpha=0.05) == pytest.approx(0.140, abs=0.001)
+
+
+def test_a_sure_difference_is_shown_among_any_number_of_comparisons() -> None:
+    """600 comparisons: of 10,000 sign flips the least p is 1e-4, corrected .06."""
+    names = [f"q{n:02}" for n in range(40)]
+    low, high = dict.fromkeys(names, 0.0), dict.fromkeys(names, 1.0)
+    found = compare_all([(high, low)] * 600)
+    assert all(each.p_holm < ALPHA for each in found)
+
+
+@pytest.mark.parametrize("n_moved", [0, 1, 5])
+def test_arms_that_hardly_differ_can_show_nothing(n_moved: int) -> None:
+    """300 queries of which few move: no p-value can be below .05, so no difference is shown."""
+    values = {f"q{n:03}": 0.5 for n in range(300)}
+    moved = values | {f"q{n:03}": 1.0 for n in range(n_moved)}
+    found = compare(moved, values)
+    assert found.p_value >= ALPHA and found.ties == 300 - n_moved
+    assert found.smallest_shown is None
 
 
 def test_ten_thousand_resamples_of_a_large_suite_are_quick() -> None:

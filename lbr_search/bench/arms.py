@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from lbr_search.bench.memory import peak_memory
 from lbr_search.bench.metrics import DEEP_DEPTH, DEPTH, evaluate, parse_metric
+from lbr_search.bench.queries import KnownQueries, latency_texts
 from lbr_search.bench.results import FIRST_HITS, ArmResult, Cost, Latency, SuiteIngest
 from lbr_search.bench.trec_io import ranked
 from lbr_search.corpus.suite import Suite
@@ -16,41 +20,49 @@ from lbr_search.errors import EncoderError
 from lbr_search.search.searcher import Searcher
 from lbr_search.types import Run
 
-LATENCY_QUERIES = 200
+Answer = TypeVar("Answer")
+
 LATENCY_HITS = 10
 
 
-def measure_arm(
-    suite: Suite,
-    searcher: Searcher,
-    mode: str,
-    *,
-    ingest: SuiteIngest,
-    metrics: Sequence[str],
-    deep_runs: dict[str, Run],
-) -> tuple[ArmResult, Run]:
+@dataclass(frozen=True, slots=True)
+class SharedByArms:
+    """One suite in one index: what all arms that search it have in common."""
+
+    suite: Suite
+    ingest: SuiteIngest
+    queries: KnownQueries
+    """The encoder; searchers have to be opened with it."""
+    metrics: Sequence[str]
+    """Names as in `metrics.METRICS`."""
+    deep_runs: dict[str, Run] = field(default_factory=dict)
+    """Mode -> run of `DEEP_DEPTH` hits; filled where one is needed."""
+
+
+def measure_arm(shared: SharedByArms, searcher: Searcher, mode: str) -> tuple[ArmResult, Run]:
     """All queries in one call for the quality, then one at a time for the latency.
 
     Args:
-        suite: queries and judgements.
-        searcher: of the suite's index; it may rerank.
+        shared: suite, index and encoder.
+        searcher: of that index and encoder; it may rerank.
         mode: lexical, dense or hybrid.
-        ingest: the index.
-        metrics: names as in `metrics.METRICS`.
-        deep_runs: runs of `DEEP_DEPTH` hits of this index by mode; filled where one is needed.
 
     Raises:
         EncoderError: a leg could not be searched, so the arm would not be what its name says.
     """
+    suite, ingest = shared.suite, shared.ingest
     texts = [query.text for query in suite.queries]
+    # opens files, warms up, and makes the vectors of all queries where they are not known yet
+    searcher.search(texts[0], k=LATENCY_HITS, mode=mode)
+    _refuse_missing_legs(suite, searcher, mode)
     with peak_memory() as peak:
-        started = time.perf_counter()
-        rankings = searcher.rank_documents(texts, k=DEPTH, mode=mode)
-        seconds = time.perf_counter() - started
-        _refuse_missing_legs(suite, searcher, mode)
-        latency = _latency(searcher, texts, mode)
+        rankings, seconds = timed(
+            lambda: searcher.rank_documents(texts, k=DEPTH, mode=mode), shared.queries
+        )
+        latency = _latency(shared, searcher, mode)
+    _refuse_missing_legs(suite, searcher, mode)
     run = _as_run(suite, rankings)
-    deep_run = _deep_run(suite, searcher, mode, metrics=metrics, deep_runs=deep_runs)
+    deep_run = _deep_run(shared, searcher, mode)
     cost = Cost(
         seconds=seconds,
         latency=latency,
@@ -59,13 +71,19 @@ def measure_arm(
         bytes_per_document=ingest.bytes_per_document,
         peak_rss_mb=peak.rss_mb,
     )
-    evaluation = evaluate(run, suite.qrels, deep_run=deep_run, metrics=metrics)
+    evaluation = evaluate(run, suite.qrels, deep_run=deep_run, metrics=shared.metrics)
     return ArmResult(evaluation, cost, first_hits(run)), run
 
 
 def first_hits(run: Run) -> dict[str, list[tuple[str, float]]]:
     """The hits of each query that a report shows."""
     return {query_id: ranked(hits)[:FIRST_HITS] for query_id, hits in run.items()}
+
+
+def explain_first_hits(searcher: Searcher, mode: str, query: str) -> dict[str, list[str]]:
+    """Document id of each first hit -> why it stands there, ranked as deep as the arm was."""
+    hits = searcher.search(query, k=DEPTH, mode=mode)[:FIRST_HITS]
+    return {each.hit.doc_id: each.lines() for each in searcher.explain(query, hits)}
 
 
 def _refuse_missing_legs(suite: Suite, searcher: Searcher, mode: str) -> None:
@@ -77,27 +95,25 @@ def _refuse_missing_legs(suite: Suite, searcher: Searcher, mode: str) -> None:
         )
 
 
-def _deep_run(
-    suite: Suite,
-    searcher: Searcher,
-    mode: str,
-    *,
-    metrics: Sequence[str],
-    deep_runs: dict[str, Run],
-) -> Run | None:
+def _deep_run(shared: SharedByArms, searcher: Searcher, mode: str) -> Run | None:
     """The same system asked for `DEEP_DEPTH` hits, if a metric needs them; None = the run will do.
 
     A ranking of its own, since legs that are fused deeper may order the first hits otherwise. A
     reranked arm has that of its first stage: reranking moves the first hits among themselves.
     """
-    is_needed = any(parse_metric(name)[1] > DEPTH for name in metrics)
-    if not is_needed or suite.n_documents <= DEPTH:
+    suite, deep_runs = shared.suite, shared.deep_runs
+    if not needs_deep_run(suite, shared.metrics):
         return None
     if mode not in deep_runs:
         texts = [query.text for query in suite.queries]
         rankings = searcher.rank_documents(texts, k=DEEP_DEPTH, mode=mode)
         deep_runs[mode] = _as_run(suite, rankings)
     return deep_runs[mode]
+
+
+def needs_deep_run(suite: Suite, metrics: Sequence[str]) -> bool:
+    """Whether a metric looks beyond `DEPTH`, and there are so many documents."""
+    return suite.n_documents > DEPTH and any(parse_metric(name)[1] > DEPTH for name in metrics)
 
 
 def _as_run(suite: Suite, rankings: Sequence[Sequence[tuple[str, float]]]) -> Run:
@@ -107,14 +123,25 @@ def _as_run(suite: Suite, rankings: Sequence[Sequence[tuple[str, float]]]) -> Ru
     }
 
 
-def _latency(searcher: Searcher, texts: Sequence[str], mode: str) -> Latency:
-    """Query text to hits with their texts; evenly spaced queries, after one that warms up."""
-    chosen = texts[:: max(1, -(-len(texts) // LATENCY_QUERIES))]
-    searcher.search(chosen[0], k=LATENCY_HITS, mode=mode)
-    milliseconds = []
-    for text in chosen:
-        started = time.perf_counter()
-        searcher.search(text, k=LATENCY_HITS, mode=mode)
-        milliseconds.append(1e3 * (time.perf_counter() - started))
-    p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99]).tolist()
-    return Latency(p50, p95, p99, len(chosen))
+def _latency(shared: SharedByArms, searcher: Searcher, mode: str) -> Latency:
+    """Query text to hits with their texts, of evenly spaced queries."""
+    seconds = []
+    for text in latency_texts(shared.queries.texts):
+        search = partial(searcher.search, text, k=LATENCY_HITS, mode=mode)
+        seconds.append(timed(search, shared.queries)[1])
+    return percentiles(seconds)
+
+
+def percentiles(seconds: Sequence[float]) -> Latency:
+    """Of the times of single queries, in ms."""
+    p50, p95, p99 = (1e3 * np.percentile(seconds, [50, 95, 99])).tolist()
+    return Latency(p50, p95, p99, len(seconds))
+
+
+def timed(work: Callable[[], Answer], queries: KnownQueries | None) -> tuple[Answer, float]:
+    """The answer, and seconds with what encoding took when the vectors of `queries` were made."""
+    owed = queries.owed_s if queries is not None else 0.0
+    started = time.perf_counter()
+    answer = work()
+    seconds = time.perf_counter() - started
+    return answer, seconds + (queries.owed_s - owed if queries is not None else 0.0)

@@ -19,7 +19,9 @@ from lbr_search.index.report import BuildProgress
 from lbr_search.protocols import Encoder
 
 BENCH_INDEXES = Path("indexes") / "bench"
-"""Below a home; nothing but this module's folders lies there."""
+"""Below a home; nothing but what a benchmark can make again lies there."""
+QUERIES = "queries"
+"""Below that: the vectors of suites' queries."""
 _KEY_CHARACTERS = 12
 
 
@@ -36,7 +38,8 @@ def ingest_suite(  # noqa: PLR0913 - each decides what the index holds or whethe
     """Find or build the index of `suite` for `encoder`.
 
     An index that is there is used when its seal and its golden vectors are those of the encoder.
-    One that was cut off is gone on with; one that is damaged is built anew, with a warning.
+    One that was cut off is gone on with, and its documents/s are those of what was left; one that
+    is damaged is built anew, with a warning.
 
     Returns:
         The index, and warnings.
@@ -99,6 +102,7 @@ def _describe(
         is_reused=is_reused,
         n_documents=manifest.n_documents,
         n_chunks=manifest.n_chunks,
+        n_built=manifest.last_build["n_added"] + manifest.last_build["n_updated"],
         n_truncated=int(totals["n_truncated"]),
         n_tokens_lost=int(totals["n_tokens_lost"]),
         encode_seconds=totals["encode_seconds"],

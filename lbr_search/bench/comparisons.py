@@ -44,15 +44,20 @@ def pairs_of(suite: SuiteResult, *, against: str | None) -> list[tuple[str, str]
     if against is not None:
         return [(arm, against) for arm in suite.arms if against in suite.arms and arm != against]
     imported = [name for name, arm in suite.arms.items() if arm.cost is None]
-    return planned_pairs([name for name in suite.arms if name not in imported], imported)
+    peers = {name: arm.beside for name, arm in suite.arms.items() if arm.beside}
+    ours = [name for name in suite.arms if name not in imported and name not in peers]
+    return planned_pairs(ours, imported, peers)
 
 
-def planned_pairs(arms: Sequence[str], imported: Sequence[str] = ()) -> list[tuple[str, str]]:
+def planned_pairs(
+    arms: Sequence[str], imported: Sequence[str] = (), peers: Mapping[str, str] | None = None
+) -> list[tuple[str, str]]:
     """What a benchmark asks: each question once, for fewer comparisons have more power.
 
     Hybrid against lexical, reranked against not, the default encoder against each peer in the same
-    mode, and our hybrid (or what there is instead of it) against each imported run. Imported runs
-    alone are compared with the first of them.
+    mode, each other engine (`peers`: arm -> mode of ours) with that mode of ours, and our hybrid
+    (or what there is instead of it) against each imported run. Imported runs alone are compared
+    with the first of them.
 
     >>> planned_pairs(["lexical", "dense", "hybrid", "st:e5:hybrid", "hybrid+maxsim"], ["splade"])
     ... # doctest: +NORMALIZE_WHITESPACE
@@ -61,9 +66,9 @@ def planned_pairs(arms: Sequence[str], imported: Sequence[str] = ()) -> list[tup
     """
     pairs = []
     for arm in arms:
-        first_stage, is_reranked, _ = arm.partition("+")
+        first_stage = next((other for other in arms if arm.startswith(f"{other}+")), None)
         encoder, _, mode = arm.rpartition(":")
-        if is_reranked:
+        if first_stage is not None:
             pairs.append((arm, first_stage))
             continue
         if mode == "hybrid":
@@ -72,6 +77,9 @@ def planned_pairs(arms: Sequence[str], imported: Sequence[str] = ()) -> list[tup
             pairs.append((mode, arm))
     pairs = [pair for pair in pairs if pair[0] in arms and pair[1] in arms]
     ours = next((mode for mode in ("hybrid", "dense", "lexical", *arms) if mode in arms), None)
+    others = {name: mode if mode in arms else ours for name, mode in (peers or {}).items()}
+    others |= dict.fromkeys(imported, ours)
     if ours is None:
-        return [(system, imported[0]) for system in imported[1:]]
-    return [*pairs, *((ours, system) for system in imported)]
+        names = list(others)
+        return [(system, names[0]) for system in names[1:]]
+    return [*pairs, *((own, system) for system, own in others.items() if own is not None)]

@@ -26,6 +26,8 @@ class ShownDocument:
     grade: int | None
     """Relevance; None = nobody judged it for this query."""
     score: float | None = None
+    why: Sequence[str] = ()
+    """Why it stands there, one fact each; none of imported runs and other engines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,14 @@ def _cases(
         if document.doc_id in wanted
     }
 
-    def shown(query_id: str, doc_id: str, score: float | None = None) -> ShownDocument:
+    why = {q: {arm: asked(questions[q]) for arm, asked in result.why.items()} for q in chosen}
+
+    def shown(
+        query_id: str, doc_id: str, score: float | None = None, arm: str = ""
+    ) -> ShownDocument:
         title, text = texts.get(doc_id, ("", "(not in the corpus)"))
-        return ShownDocument(doc_id, title, text, suite.qrels[query_id].get(doc_id), score)
+        facts = why[query_id].get(arm, {}).get(doc_id, ())
+        return ShownDocument(doc_id, title, text, suite.qrels[query_id].get(doc_id), score, facts)
 
     return {
         q: Case(
@@ -112,7 +119,7 @@ def _cases(
             text=questions[q],
             change=changes[q],
             values={a: arm.evaluation.per_query[COMPARED][q] for a, arm in result.arms.items()},
-            hits={arm: [shown(q, *hit) for hit in found] for arm, found in hits[q].items()},
+            hits={arm: [shown(q, *hit, arm) for hit in found] for arm, found in hits[q].items()},
             relevant=[shown(q, doc_id) for doc_id in right[q][:5]],
             n_relevant=len(right[q]),
         )

@@ -68,7 +68,8 @@ def run_options(baseline: Results) -> dict[str, Any]:
         ConfigError: the settings of `baseline` are not those of a benchmark.
     """
     settings = baseline["settings"]
-    missing = [key for key in ("split", "modes", "encoders", "chunk") if key not in settings]
+    needed = ("split", "modes", "encoders", "rerankers", "peers", "imported", "chunk")
+    missing = [key for key in needed if key not in settings]
     if missing:
         raise ConfigError(
             f"the settings of the baseline lack {', '.join(missing)}.",
@@ -78,8 +79,9 @@ def run_options(baseline: Results) -> dict[str, Any]:
         "split": settings["split"],
         "modes": settings["modes"],
         "encoders": [encoder["spec"] for encoder in settings["encoders"]],
-        "rerankers": settings.get("rerankers", []),
-        "imported": [f"{name}={file}" for name, file in settings.get("imported", {}).items()],
+        "rerankers": settings["rerankers"],
+        "peers": settings["peers"],
+        "imported": [f"{name}={file}" for name, file in settings["imported"].items()],
         "chunk": from_mapping(ChunkConfig, settings["chunk"], where="baseline: chunk"),
     }
 
@@ -165,6 +167,11 @@ def _refuse_missing(keys: Sequence[tuple[str, str]], present: Results) -> None:
 
 def _notes(present: Results, baseline: Results) -> list[str]:
     notes = []
+    for key in ("search", "index", "chunk"):
+        now, before = (results["settings"].get(key, {}) for results in (present, baseline))
+        changed = [name for name in {**before, **now} if now.get(name) != before.get(name)]
+        for name in changed if now and before else ():
+            notes.append(f"{key}: {name} was {before.get(name)!r}, is {now.get(name)!r}")
     for name, suite in present["suites"].items():
         before = baseline["suites"].get(name, {"arms": {}})
         new = [arm for arm in suite["arms"] if arm not in before["arms"]]

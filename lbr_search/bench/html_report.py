@@ -149,5 +149,12 @@ def _document(number: int, each: ShownDocument) -> str:
     return (
         f'<div class="{style}">{number}. {mark}{html.escape(each.title or each.doc_id)} '
         f'<span class="note">({html.escape(each.doc_id)}; {judged}{score})</span></div>'
-        f'<div class="hit note">{html.escape(each.text)}</div>'
+        f'<div class="hit note">{html.escape(each.text)}</div>{_why(each.why)}'
     )
+
+
+def _why(facts: Sequence[str]) -> str:
+    if not facts:
+        return ""
+    lines = "<br/>".join(map(html.escape, facts))
+    return f'<details class="hit note"><summary>why</summary>{lines}</details>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lbr_search.bench.trec_io import ranked
+from lbr_search.bench.trec_io import held_scores, ranked
 from lbr_search.errors import ConfigError, CorpusError
 from lbr_search.types import Qrels, Run
 
@@ -74,10 +75,10 @@ def evaluate(
     """Measure a run as trec_eval does, over every judged query.
 
     A judged query without hits or without relevant documents counts 0 (``trec_eval -c``); a query
-    without judgements is left out; all are counted. Hits of equal score are ordered by document id,
-    descending. nDCG: gains are the relevance values, discounts log2 (Järvelin and Kekäläinen 2002,
-    as in trec_eval's ndcg_cut). RR@k reads the first k hits in trec_eval's order (``-M k``).
-    judged@k: the share of the first k hits that somebody judged.
+    without judgements is left out; all are counted. Hits whose scores are equal in 32 bits are
+    ordered by document id, descending. nDCG: gains are the relevance values, discounts log2
+    (Järvelin and Kekäläinen 2002, as in trec_eval's ndcg_cut). RR@k reads the first k hits
+    in trec_eval's order (``-M k``). judged@k: the share of the first k hits that somebody judged.
 
     Args:
         run: query_id -> doc_id -> score, higher is better.
@@ -162,9 +163,9 @@ def _first(run: Run, k: int) -> Run:
 def _first_hits(hits: dict[str, float], k: int) -> dict[str, float]:
     if len(hits) > k:
         # sorting all hits would take longer than measuring them
-        scores = np.fromiter(hits.values(), dtype=np.float64, count=len(hits))
-        least = np.partition(scores, -k)[-k]
-        hits = {doc_id: score for doc_id, score in hits.items() if score >= least}
+        scores = held_scores(hits)
+        reach = (scores >= np.partition(scores, -k)[-k]).tolist()
+        hits = dict(itertools.compress(hits.items(), reach))
     return dict(ranked(hits)[:k])
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lbr_search.bench.arms import LATENCY_HITS, LATENCY_QUERIES
+from lbr_search.bench.arms import LATENCY_HITS
 from lbr_search.bench.environment import describe_environment
 from lbr_search.bench.imported import ImportedRun
 from lbr_search.bench.metrics import DEEP_DEPTH, DEPTH
+from lbr_search.bench.queries import LATENCY_QUERIES
 from lbr_search.bench.resampling import RESAMPLES
 from lbr_search.bench.suites import default_encoder, labels_of
 from lbr_search.config import ChunkConfig, IndexConfig, SearchConfig, to_mapping
@@ -39,8 +40,11 @@ class Plan:
     search: SearchConfig
     rerankers: tuple[str, ...]
     metrics: tuple[str, ...]
+    peers: tuple[str, ...]
     imported: tuple[ImportedRun, ...]
     is_fresh: bool
+    is_explained: bool
+    """Whether a page will say of single hits why they stand where they stand."""
     progress: Callable[[BenchProgress], None]
 
 
@@ -61,6 +65,9 @@ def settings_of(plan: Plan, split: str) -> dict[str, object]:
             }
             for encoder, label in zip(plan.encoders, labels_of(plan.encoders), strict=True)
         ],
+        "rerankers": list(plan.rerankers),
+        "peers": list(plan.peers),
+        "imported": {run.name: run.pattern for run in plan.imported},
         "chunk": to_mapping(plan.chunk),
         "index": to_mapping(plan.index),
         "search": to_mapping(plan.search),

@@ -9,7 +9,9 @@ POWER = 0.8
 """Chance of showing a true difference as large as the smallest shown."""
 
 
-def smallest_difference(deviation: float, n_queries: int, *, alpha: float) -> float | None:
+def smallest_difference(
+    deviation: float, n_queries: int, *, n_moved: int, alpha: float
+) -> float | None:
     """Smallest true mean difference that a two-sided paired test shows with a power of 80 %.
 
     (t(1 - alpha / 2) + t(.8)) * SD / sqrt(N), Student's t with N - 1 degrees of freedom.
@@ -17,18 +19,20 @@ def smallest_difference(deviation: float, n_queries: int, *, alpha: float) -> fl
     Args:
         deviation: standard deviation over queries of the differences at hand.
         n_queries: N.
+        n_moved: queries whose difference is not 0.
         alpha: level of the test; divided by the number of tests where p is corrected.
 
     Returns:
-        In the unit of the metric. None where no outcome at all could be shown: with N queries the
-        randomisation test has no p-value below 2 / 2^N.
+        In the unit of the metric. None where no outcome at all could be shown: where n queries
+        move, the randomisation test has no p-value below 2 / 2^n. So two arms that differ in a
+        few queries have a small deviation, and yet nothing that a test could show.
 
-    >>> round(smallest_difference(0.22, 300, alpha=0.05), 3)
+    >>> round(smallest_difference(0.22, 300, n_moved=120, alpha=0.05), 3)
     0.036
-    >>> smallest_difference(0.22, 5, alpha=0.05) is None
+    >>> smallest_difference(0.01, 300, n_moved=5, alpha=0.05) is None
     True
     """
-    if n_queries < 2 or 2.0 ** (1 - n_queries) >= alpha:
+    if n_queries < 2 or 2.0 ** (1 - n_moved) >= alpha:
         return None
     freedom = n_queries - 1
     factor = t_quantile(1 - alpha / 2, freedom) + t_quantile(POWER, freedom)

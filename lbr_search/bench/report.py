@@ -22,7 +22,7 @@ QUALITY_HEADINGS = {
     "recall@100": "R@100",
     "recall@1000": "R@1000",
     "rr@10": "RR@10",
-    "ap": "AP",
+    "ap": "AP@100",
     "p@10": "P@10",
     "success@10": "S@10",
     "judged@10": "judged",
@@ -53,8 +53,9 @@ COMPARISON_HEADINGS = (
 REFERENCE_HEADINGS = ("system", "nDCG@10", "R@100", "source")
 COST_NOTE = (
     "documents/s: of the build of the index, encoding included, when it was built; queries/s: all "
-    "queries in one call; ms: from a query's text to its hits, one at a time; peak MB: of the "
-    "whole process, models and mapped indexes included."
+    "queries in one call; ms: from a query's text to its hits, one at a time, after a first one. "
+    "Encoding the queries counts in both, as it was timed when their vectors were made. Peak MB: "
+    "of the whole process, models and mapped indexes included."
 )
 _TEXT_HEADINGS = {
     "suite",
@@ -244,7 +245,7 @@ def comparison_note(result: BenchResult) -> str:
         f"comparisons; not shown = p >= {ALPHA:.2f}, which is not to say that there is no "
         "difference. 95 %: paired bootstrap of each difference alone. Effect: mean / standard "
         "deviation of the differences. Smallest shown: the difference that the suite shows in "
-        "80 % of cases as one of so many comparisons; none = it has too few queries to show any."
+        "80 % of cases as one of so many comparisons; none = too few queries differ to show any."
     )
 
 
@@ -261,7 +262,7 @@ def provenance(result: BenchResult) -> str:
     weight = search["dense_weight"]
     weighed = "by the length of texts" if weight == BY_LENGTH else f"{weight:g}"
     systems = f" Encoders: {encoders}." if encoders else ""
-    imported = ", ".join(f"{name} ({file})" for name, file in settings.get("imported", {}).items())
+    imported = ", ".join(f"{name} ({file})" for name, file in settings["imported"].items())
     systems += f" Imported: {imported}." if imported else ""
     return (
         f"Split {settings['split']}; {cut}; {settings['index']['ann']} search; fusion "

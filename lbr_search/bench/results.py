@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ FIRST_HITS = 5
 """Hits of each query that are kept for a reader to look at."""
 PEER_PREFIX = "st:"
 """Encoders of other people are named in full in every arm, ours by the mode alone."""
+
+
+Why = Callable[[str], Mapping[str, Sequence[str]]]
+"""Text of a query -> document id -> why the hit stands where it stands, one fact each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,19 @@ class Cost:
             "peak_rss_mb": self.peak_rss_mb,
         }
 
+    @staticmethod
+    def absent() -> dict[str, Any]:
+        """The same keys for an arm that was not measured here."""
+        return {
+            "seconds": None,
+            "latency_ms": {"p50": None, "p95": None, "p99": None},
+            "index_mb": None,
+            "queries_per_s": None,
+            "documents_per_s": None,
+            "index_bytes_per_document": None,
+            "peak_rss_mb": None,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
@@ -73,18 +90,19 @@ class ArmResult:
     """None = imported: its hits were found elsewhere."""
     first_hits: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
     """query_id -> the first `FIRST_HITS` hits with their scores, best first."""
+    beside: str = ""
+    """Of another search engine: the mode of ours that it is compared with."""
 
     def to_json(self) -> dict[str, Any]:
         """The arm as the JSON file holds it; costs of an imported arm are null."""
         found = self.evaluation
-        cost = {"seconds": None, "latency_ms": {"p50": None, "p95": None}, "index_mb": None}
         return {
             **found.means,
             "n_queries": found.n_queries,
             "n_without_hits": found.n_without_hits,
             "n_without_relevant": found.n_without_relevant,
             "n_graded": found.n_graded,
-            **(cost if self.cost is None else self.cost.to_json(found.n_queries)),
+            **(Cost.absent() if self.cost is None else self.cost.to_json(found.n_queries)),
             "per_query": dict(found.per_query[METRICS[0]]),
             "per_query_by_metric": {
                 name: dict(values) for name, values in found.per_query.items() if name != METRICS[0]
@@ -102,6 +120,8 @@ class SuiteIngest:
     is_reused: bool
     n_documents: int
     n_chunks: int
+    n_built: int
+    """Documents of the last build, all but where one that was cut off was gone on with."""
     n_truncated: int
     """Chunks that the encoder read in part; the counts and times are those of the build."""
     n_tokens_lost: int
@@ -114,8 +134,8 @@ class SuiteIngest:
 
     @property
     def documents_per_s(self) -> float:
-        """Of the build, encoding included."""
-        return self.n_documents / self.seconds
+        """Of the last build, encoding included."""
+        return self.n_built / self.seconds
 
     @property
     def bytes_per_document(self) -> float:
@@ -158,6 +178,8 @@ class SuiteResult:
     comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     """(system arm, baseline arm) -> how nDCG@10 differs, over the same queries."""
     warnings: list[str] = field(default_factory=list)
+    why: dict[str, Why] = field(default_factory=dict, repr=False, compare=False)
+    """Arm -> what explains its first hits, where a page is written; not part of the JSON."""
 
     @property
     def label(self) -> str:

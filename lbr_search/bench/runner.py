@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from lbr_search.bench.arms import measure_arm
-from lbr_search.bench.cache import ingest_suite
+from lbr_search.bench.arms import SharedByArms, explain_first_hits, measure_arm
+from lbr_search.bench.cache import BENCH_INDEXES, QUERIES, ingest_suite
 from lbr_search.bench.comparisons import compare_suites
 from lbr_search.bench.drilldown import drill_down
 from lbr_search.bench.html_report import write_html
@@ -17,7 +18,9 @@ from lbr_search.bench.imported import (
     refuse_shared_files,
 )
 from lbr_search.bench.metrics import METRICS, parse_metric
+from lbr_search.bench.peer_arms import PeerSubject, measure_peer, refuse_peers
 from lbr_search.bench.plan import BenchProgress, Plan, settings_of
+from lbr_search.bench.queries import know_queries
 from lbr_search.bench.references import references_of
 from lbr_search.bench.results import (
     MODES,
@@ -59,6 +62,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     index: IndexConfig = EXACT_SEARCH,
     search: SearchConfig | None = None,
     rerankers: Sequence[str] = (),
+    peers: Sequence[str] = (),
     imported: Sequence[str] = (),
     metrics: Sequence[str] = (),
     against: str | None = None,
@@ -87,6 +91,8 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         search: fusion and depth.
         rerankers: specs; each gives the hybrid arm of every LBR encoder once more, reranked, as
             ``hybrid+<reranker>``.
+        peers: other search engines by their specs, as in `registry.PEERS`; arms under these. Those
+            that search vectors are given the default encoder's.
         imported: ``NAME=FILE``: TREC runs of other systems, arms under their names; ``{suite}`` in
             FILE stands for the name of each suite.
         metrics: names as in `metrics.METRICS`; none = all of these. nDCG@10 is always measured.
@@ -100,7 +106,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         CorpusError: no suite, or one without judged queries.
         EncoderError, MissingExtraError: an encoder cannot be loaded; no arm is left out.
     """
-    is_given = bool(modes or imported) and set(modes) <= set(MODES)
+    is_given = bool(modes or peers or imported) and set(modes) <= set(MODES)
     check(is_given, "modes", list(modes), f"of {', '.join(MODES)}")
     for metric in metrics:
         parse_metric(metric)
@@ -116,11 +122,21 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         index=index,
         search=search or SearchConfig(),
         rerankers=tuple(rerankers),
+        peers=tuple(peers),
         imported=parse_runs(imported),
         metrics=tuple(dict.fromkeys((METRICS[0], *(metrics or METRICS)))),
         is_fresh=fresh,
+        is_explained=html_path is not None,
         progress=progress or (lambda _: None),
     )
+    refuse_peers(plan.peers, has_vectors=bool(opened) and not chunk.chunk_tokens)
+    if plan.rerankers and not any(_rerankers(plan, encoder) for encoder in plan.encoders):
+        raise ConfigError(
+            f"nothing would be reranked by {', '.join(plan.rerankers)}: there is no hybrid arm of "
+            f"an LBR encoder among {', '.join(e.spec for e in plan.encoders) or 'no encoders'}, "
+            f"modes {', '.join(plan.modes) or 'none'}.",
+            f"--mode hybrid --encoder {DEFAULT_ENCODER}, or leave --rerank out",
+        )
     files = [Path(path).parent for path in (json_path, html_path) if path is not None]
     for folder in (*files, *([plan.runs_dir] if plan.runs_dir is not None else [])):
         make_folder(folder)
@@ -148,6 +164,7 @@ def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
     result.references, warnings = references_of(suite, plan.home)
     result.warnings.extend([*suite.warnings, *warnings])
     default = default_encoder(plan.encoders)
+    subject = PeerSubject(suite, plan.metrics, None, None)
     for number, (encoder, label) in enumerate(
         zip(plan.encoders, labels_of(plan.encoders), strict=True)
     ):
@@ -166,23 +183,33 @@ def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
         result.warnings.extend([*warnings, *_cut_warnings(ingest)])
         result.ingests[label] = ingest
         result.n_documents = ingest.n_documents
+        queries = know_queries(
+            encoder,
+            [query.text for query in suite.queries],
+            folder=plan.home / BENCH_INDEXES / QUERIES,
+            is_fresh=plan.is_fresh,
+        )
+        shared = SharedByArms(suite, ingest, queries, plan.metrics)
+        if subject.ingest is None or encoder is default:
+            subject = PeerSubject(suite, plan.metrics, ingest, queries)
         # reranked arms after those whose rankings they rerank
         stages = [(mode, "") for mode in modes]
         stages += [("hybrid", reranker) for reranker in _rerankers(plan, encoder)]
-        deep_runs: dict[str, Run] = {}
         for mode, reranker in stages:
             arm = arm_name(label, mode, is_default=encoder is default, reranker=reranker)
             plan.progress(BenchProgress(suite.name, f"search {arm}"))
-            config = replace(plan.search, rerank=reranker) if reranker else plan.search
-            result.arms[arm], run = measure_arm(
-                suite,
-                Searcher.open(ingest.folder, encoder=encoder, config=config),
-                mode,
-                ingest=ingest,
-                metrics=plan.metrics,
-                deep_runs=deep_runs,
-            )
+            rerank = reranker or plan.search.rerank
+            config = replace(plan.search, mode=mode, rerank=rerank)
+            searcher = Searcher.open(ingest.folder, encoder=queries, config=config)
+            result.arms[arm], run = measure_arm(shared, searcher, mode)
             _write_run(run, suite.name, arm, plan)
+            if plan.is_explained and not rerank.startswith("llm"):  # a service is not asked twice
+                result.why[arm] = partial(explain_first_hits, searcher, mode)
+        result.warnings.extend(queries.warnings)
+    for spec in plan.peers:
+        plan.progress(BenchProgress(suite.name, f"peer {spec}"))
+        result.arms[spec], run = measure_peer(spec, subject)
+        _write_run(run, suite.name, spec, plan)
     return result
 
 

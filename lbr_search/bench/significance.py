@@ -18,6 +18,8 @@ from lbr_search.errors import ShapeError
 
 ALPHA = 0.05
 """A difference is called shown below this p-value, corrected for the number of comparisons."""
+_RESAMPLES_A_COMPARISON = 400
+"""A p-value of ALPHA / n is then met by 20 resamples; with too few none could be below it."""
 Values = Mapping[str, float]
 """query_id -> value of a metric."""
 _SHOWN_IDS = 5
@@ -39,7 +41,7 @@ class Comparison:
     """Mean over standard deviation of the differences (Cohen's d of pairs); None = all equal."""
     smallest_shown: float | None
     """Difference that these queries show in 80 % of cases, as one of so many comparisons; None =
-    they are too few to show any."""
+    too few of them differ to show any."""
     n_compared: int
     """Comparisons made together."""
     wins: int
@@ -83,7 +85,8 @@ def compare_all(
 
     Args:
         pairs: (system, baseline), each over the same queries.
-        resamples: sign flips and bootstrap samples, 1 or more.
+        resamples: sign flips and bootstrap samples, 1 or more; of sign flips more where there are
+            so many comparisons that a corrected p-value could not fall below `ALPHA` otherwise.
         seed: of both.
 
     Raises:
@@ -95,11 +98,12 @@ def compare_all(
         # sorted: the order of a file must not move a p-value
         by_queries.setdefault(tuple(sorted(system)), []).append(number)
     p_values = [1.0] * len(pairs)
+    n_flips = max(resamples, _RESAMPLES_A_COMPARISON * len(pairs))
     found: dict[int, tuple[Floats, tuple[float, float]]] = {}
     for names, numbers in by_queries.items():
         columns = [[pairs[n][0][name] - pairs[n][1][name] for name in names] for n in numbers]
         matrix = np.array(columns, dtype=np.float64).T  # (N, A)
-        tested = randomisation_tests(matrix, resamples=resamples, seed=seed)
+        tested = randomisation_tests(matrix, resamples=n_flips, seed=seed)
         intervals = bootstrap_intervals(matrix, share=1 - ALPHA, resamples=resamples, seed=seed)
         for column, number in enumerate(numbers):
             low, high = intervals[column].tolist()
@@ -167,14 +171,17 @@ def _describe(
     mean = float(differences.mean())
     deviation = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
     is_spread = deviation > 1e-12 * max(1.0, abs(mean))  # equal differences, but for rounding
+    n_moved = int(np.count_nonzero(differences))
+    level = ALPHA / n_compared  # Bonferroni's: Holm tests the smallest p at it, so it is cautious
     return Comparison(
         difference=mean,
         p_value=p_value,
         p_holm=p_holm,
         interval=interval,
         effect_size=mean / deviation if is_spread else None,
-        # Bonferroni's level: Holm tests the smallest p of the family at it, so this is cautious
-        smallest_shown=smallest_difference(deviation, len(differences), alpha=ALPHA / n_compared),
+        smallest_shown=smallest_difference(
+            deviation, len(differences), n_moved=n_moved, alpha=level
+        ),
         n_compared=n_compared,
         wins=int((differences > 0).sum()),
         ties=int((differences == 0).sum()),

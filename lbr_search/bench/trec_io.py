@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lbr_search.errors import CorpusError
 from lbr_search.types import Qrels, Run
@@ -30,17 +34,21 @@ def write_run(run: Run, path: Path, *, system: str) -> None:
     Raises:
         CorpusError: an id is empty or holds white space, or a score is not finite.
     """
-    _check_ids([system, *run, *(doc_id for hits in run.values() for doc_id in hits)], path)
+    _check_ids([system], path)
+    _write((_run_lines(query_id, hits, path, system) for query_id, hits in run.items()), path)
+
+
+def _run_lines(query_id: str, hits: dict[str, float], path: Path, system: str) -> str:
+    _check_ids([query_id, *hits], path)
     lines = []
-    for query_id, hits in run.items():
-        for rank, (doc_id, score) in enumerate(ranked(hits), start=1):
-            if not math.isfinite(score):
-                raise CorpusError(
-                    f"{path}: the score of {doc_id} for query {query_id} is {score}.",
-                    "rank this query again; only finite scores can be ordered",
-                )
-            lines.append(f"{query_id} Q0 {doc_id} {rank} {float(score)!r} {system}\n")
-    _write(lines, path)
+    for rank, (doc_id, score) in enumerate(ranked(hits), start=1):
+        if not math.isfinite(score):
+            raise CorpusError(
+                f"{path}: the score of {doc_id} for query {query_id} is {score}.",
+                "rank this query again; only finite scores can be ordered",
+            )
+        lines.append(f"{query_id} Q0 {doc_id} {rank} {float(score)!r} {system}\n")
+    return "".join(lines)
 
 
 def read_run(path: Path) -> Run:
@@ -63,11 +71,11 @@ def write_qrels(qrels: Qrels, path: Path) -> None:
     """
     _check_ids([*qrels, *(doc_id for judged in qrels.values() for doc_id in judged)], path)
     _write(
-        [
+        (
             f"{query_id} 0 {doc_id} {relevance}\n"
             for query_id, judged in qrels.items()
             for doc_id, relevance in judged.items()
-        ],
+        ),
         path,
     )
 
@@ -87,10 +95,19 @@ def read_qrels(path: Path) -> Qrels:
 def ranked(hits: dict[str, float]) -> list[tuple[str, float]]:
     """Hits as trec_eval orders them: score descending, ties by doc id descending.
 
-    >>> ranked({"a": 1.0, "b": 2.0, "c": 1.0})
-    [('b', 2.0), ('c', 1.0), ('a', 1.0)]
+    trec_eval holds a score in 32 bits, so scores that differ by less than that are ties.
+
+    >>> ranked({"a": 1.0 + 1e-12, "b": 2.0, "c": 1.0})
+    [('b', 2.0), ('c', 1.0), ('a', 1.000000000001)]
     """
-    return sorted(hits.items(), key=lambda hit: (hit[1], hit[0]), reverse=True)
+    found = zip(held_scores(hits).tolist(), hits.items(), strict=True)
+    return [hit for _, hit in sorted(found, key=lambda f: (f[0], f[1][0]), reverse=True)]
+
+
+def held_scores(hits: dict[str, float]) -> NDArray[np.float32]:
+    """(K,) scores as trec_eval holds them; what 32 bits cannot hold is infinite there, too."""
+    with np.errstate(over="ignore"):
+        return np.fromiter(hits.values(), dtype=np.float64, count=len(hits)).astype(np.float32)
 
 
 def _check_ids(ids: list[str], path: Path) -> None:
@@ -103,14 +120,22 @@ def _check_ids(ids: list[str], path: Path) -> None:
         )
 
 
-def _write(lines: list[str], path: Path) -> None:
+def _write(parts: Iterable[str], path: Path) -> None:
     """Write under another name, then rename: a file that stands is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
-    content = "".join(lines).encode("utf-8")
-    # mtime 0: the same run gives the same bytes
-    unfinished.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
-    unfinished.replace(path)
+    try:
+        with contextlib.ExitStack() as stack:
+            file: IO[bytes] = stack.enter_context(unfinished.open("wb"))
+            if path.suffix == ".gz":
+                # no name and no time: the same run gives the same bytes
+                packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
+                file = cast("IO[bytes]", stack.enter_context(packed))
+            for part in parts:
+                file.write(part.encode("utf-8"))
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _read_rows(path: Path, form: str, *, n_columns: int) -> Iterator[tuple[int, list[str]]]:
@@ -146,6 +171,7 @@ def _gather(
     form: str,
 ) -> dict[str, dict[str, Number]]:
     gathered: dict[str, dict[str, Number]] = {}
+    names: dict[str, str] = {}  # one string a document, however many queries find it
     for number, query_id, doc_id, raw in rows:
         try:
             value = convert(raw)
@@ -162,5 +188,5 @@ def _gather(
                 f"{path}:{number}: document {doc_id} stands twice for query {query_id}.",
                 "keep one line for each pair",
             )
-        found[doc_id] = value
+        found[names.setdefault(doc_id, doc_id)] = value
     return gathered

@@ -8,9 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from lbr_search.cli.console import show, to_stderr
-from lbr_search.cli.options import DEFAULT_ENCODER, DEFAULT_PEER, RERANKER_SPECS, home_of
+from lbr_search.cli.options import (
+    DEFAULT_ENCODER,
+    DEFAULT_PEER,
+    RERANKER_SPECS,
+    home_of,
+)
 from lbr_search.config import MODES, ChunkConfig
-from lbr_search.registry import RERANKERS
+from lbr_search.registry import PEERS, RERANKERS
 
 SPEED_PARTS = ("encode", "ingest", "search", "cold_query", "scale")  # bench.speed.PARTS; heavy
 FULL_TABLES = 3
@@ -53,6 +58,13 @@ def bench(
             help="Rerank the hybrid arm too: "
             + " | ".join(name + RERANKER_SPECS.get(name, "") for name in RERANKERS)
             + "; repeat for several."
+        ),
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Another search engine as an arm: {' | '.join(PEERS)}; repeat for several.",
+            show_default=False,
         ),
     ] = None,
     run: Annotated[
@@ -141,6 +153,7 @@ def bench(
             html_path=html_file,
             runs_dir=runs,
             rerankers=rerank or [],
+            peers=peer or [],
             imported=run or [],
             metrics=metric or [],
             against=against,

@@ -25,7 +25,8 @@ class KnownCorpus:
 
     name: str
     state: str
-    """shipped, fetched, here (put there by the user, or made), can be fetched or can be added."""
+    """shipped, fetched, here (put there by the user, or made), can be fetched (and whether
+    unverified), or can be added."""
     domain: str
     licence: str
     where: str
@@ -84,7 +85,9 @@ def list_known(home: Path) -> list[KnownCorpus]:
 
 
 def _state(manifest: CorpusManifest) -> str:
-    return "can be fetched" if manifest.can_be_fetched else "can be added"
+    if not manifest.can_be_fetched:
+        return "can be added"
+    return "can be fetched" if manifest.has_digests else "can be fetched, unverified (no sha256)"
 
 
 def check_all(names: Sequence[str], home: Path) -> list[CheckedCorpus]:

@@ -94,6 +94,11 @@ class CorpusManifest:
         """Whether the addresses of its files are known."""
         return self.format != LISTED
 
+    @property
+    def has_digests(self) -> bool:
+        """Whether the sha256 of every file is known, so that a download is verified."""
+        return bool(self.files) and all(file.sha256 for file in self.files)
+
     def __post_init__(self) -> None:
         mistakes = _mistakes(self)
         if mistakes:

@@ -1,0 +1,1 @@
+"""Other search engines as their own libraries run them; each a `protocols.PeerSystem`."""
