@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from lbr_search.corpus import guarded
+from lbr_search.corpus import compressed, guarded
 from lbr_search.corpus.formats import archive
 from lbr_search.corpus.rejects import Rejects
 from lbr_search.errors import MissingExtraError
@@ -149,6 +151,21 @@ def test_nul_bytes_and_one_long_line(tmp_path):
     documents, rejects = read("text", tmp_path)
     assert [d.doc_id for d in documents] == ["b.txt"]
     assert rejects.by_reason == {"binary": 1}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.sdf", "a.obo", "a.nbib", "a.smi", "a.cif"])
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch, name):
+    """Also one that unpacks from a few bytes; what stands in other files is read."""
+    monkeypatch.setattr(compressed, "MAX_LINE_BYTES", 100_000)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"x" * 10_000_000))
+    (tmp_path / "b.txt").write_text("text")
+    tracemalloc.start()
+    documents, rejects = read("files", tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [d.doc_id for d in documents] == ["b.txt"]
+    assert rejects.by_reason == {"damaged": 1}
+    assert peak < 5_000_000
 
 
 def test_a_folder_of_links_ends(tmp_path):

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from lbr_search.corpus.compressed import plain_name
+from lbr_search.corpus.compressed import SourceFile, plain_name
 from lbr_search.corpus.records import RowError, check_document
 from lbr_search.corpus.walk import walk_tree
 from lbr_search.errors import CorpusError
@@ -103,7 +103,8 @@ def read_whole(file: Path) -> bytes:
     size = file.stat().st_size
     if size > MAX_FILE_BYTES:
         raise RowError(f"too large: {size:,} bytes, at most {MAX_FILE_BYTES:,}")
-    return file.read_bytes()
+    with SourceFile(file) as opened:
+        return opened.readall()
 
 
 def decoded(data: bytes) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from lbr_search.corpus import python_source
 from lbr_search.corpus.code.languages import CODE_SUFFIXES, Language, language_of
-from lbr_search.corpus.code.rules import skipped_by_content, skipped_by_name
+from lbr_search.corpus.code.rules import MAX_CODE_BYTES, skipped_by_content, skipped_by_name
 from lbr_search.corpus.code.symbols import CodeSymbol, first_sentence, symbols_of
-from lbr_search.corpus.each import decoded, read_one
+from lbr_search.corpus.each import decoded, read_one, read_whole
 from lbr_search.corpus.records import RowError
 from lbr_search.corpus.walk import walk_tree
 from lbr_search.protocols import ReadOptions, RejectSink
@@ -52,7 +52,11 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
         RowError: it is not text in a known encoding.
         MissingExtraError: the grammar is not installed.
     """
-    data = file.read_bytes()
+    size = file.stat().st_size
+    if size > MAX_CODE_BYTES:
+        rejects.skip(file, f"too large: {size:,} bytes, at most {MAX_CODE_BYTES:,}")
+        return
+    data = read_whole(file)
     reason = skipped_by_content(file, data)
     if reason is not None:
         rejects.skip(file, reason)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lbr_search.corpus.compressed import count_read
 from lbr_search.corpus.each import read_each
 from lbr_search.corpus.guarded import guarded
 from lbr_search.corpus.records import RowConverter, RowError, choose_columns
@@ -105,6 +106,7 @@ def _parse_sqlite(file: Path, options: ReadOptions, rejects: RejectSink) -> Iter
             ]
             for table in names:
                 yield from _table(database, table, file, options, rejects)
+        count_read(file)
     except sqlite3.Error as error:
         raise RowError(f"broken SQLite: {error}") from error
 
