@@ -53,6 +53,26 @@ def test_pubmed_articles_have_abstract_and_metadata(tmp_path):
     assert rejects.n_rejected == 0
 
 
+def test_pubmed_ids_are_those_of_the_article_and_not_of_its_references(tmp_path):
+    """References have a DOI and a PMC id too; a season is no year."""
+    (tmp_path / "a.xml").write_text(
+        "<PubmedArticleSet><PubmedArticle><MedlineCitation><PMID>7</PMID><Article><Journal>"
+        "<JournalIssue><PubDate><MedlineDate>Spring 1998</MedlineDate></PubDate></JournalIssue>"
+        "</Journal><ArticleTitle>Water</ArticleTitle>"
+        '<ELocationID EIdType="doi">10.1/own</ELocationID><Language>eng</Language>'
+        "<Language>fre</Language></Article><KeywordList><Keyword>thirst</Keyword></KeywordList>"
+        "</MedlineCitation><PubmedData><ReferenceList><Reference><ArticleIdList>"
+        '<ArticleId IdType="doi">10.9/other</ArticleId><ArticleId IdType="pmc">PMC9</ArticleId>'
+        "</ArticleIdList></Reference></ReferenceList></PubmedData></PubmedArticle>"
+        "</PubmedArticleSet>"
+    )
+    (document,), _ = read("pubmed", tmp_path / "a.xml")
+    assert document.metadata == {
+        **{"pmid": 7, "year": 1998, "doi": "10.1/own", "language": "eng; fre"},
+        "keywords": "thirst",
+    }
+
+
 def test_pubmed_updates_replace_and_delete(tmp_path):
     """A later file has the newer version of an article, and removes what it says is deleted."""
     files = {
@@ -94,7 +114,7 @@ def test_jats_has_sections_tables_and_formulas_and_no_references(tmp_path):
     assert document.text == (
         "Abstract\n\nWe measured \N{GREEK SMALL LETTER ALPHA} and found little.\n\n"
         "Methods\n\nTen mice were weighed daily.\n\nDoses\n\nThey got 5 mg.\n\n"
-        "Table 1\n\nWeights\n\n| day | g |\n| 1 | 20.5 |\n\n$$ y = a x $$\n\n"
+        "Table 1 Weights\n\n| day | g |\n| 1 | 20.5 |\n\n$$ y = a x $$\n\n"
         "Results\n\nNone (Figure 1)."
     )
     assert headings(document) == [
@@ -110,6 +130,35 @@ def test_jats_has_sections_tables_and_formulas_and_no_references(tmp_path):
         "doi": "10.1/77",
         "year": 2021,
     }
+
+
+def test_jats_paragraphs_end_at_lists_and_tables_inside(tmp_path):
+    """Publishers write without white space between elements; words of two must not be joined."""
+    body = (
+        "<p>Who:<list><list-item><p>Adults</p></list-item>"
+        "<list-item><p>Twins</p></list-item></list>"
+        "and <table-wrap><label>Table 2</label>"
+        "<caption><title>Doses.</title><p>In mg.</p></caption>"
+        "<table><tr><th>Arm<break/>(n)</th><th>mg</th></tr><tr><td>A</td><td>5</td></tr></table>"
+        "<table-wrap-foot><fn><p>mg, milligram</p></fn></table-wrap-foot></table-wrap> more.</p>"
+        "<def-list><def-item><term>BMI</term>"
+        "<def><p>body mass index</p></def></def-item></def-list>"
+        "<p>As <inline-formula><tex-math>\\usepackage{amsmath}\\begin{document}$$a^2$$"
+        "\\end{document}</tex-math></inline-formula>.</p>"
+    )
+    back = "<app-group><app><title>Scales</title><p>One to ten.</p></app></app-group>"
+    (tmp_path / "a.nxml").write_text(
+        f'<article xml:lang="en"><body>{body}</body><back><ack><p>Thanks</p></ack>{back}</back>'
+        '<sub-article article-type="reply"><body><p>No.</p></body></sub-article></article>'
+    )
+    (document,), rejects = read("jats", tmp_path / "a.nxml")
+    assert document.text.split("\n\n") == [
+        *("Who:", "Adults", "Twins", "and", "Table 2 Doses. In mg.", "| Arm (n) | mg |\n| A | 5 |"),
+        *("mg, milligram", "more.", "BMI: body mass index", "As $ a^2 $.", "Scales", "One to ten."),
+    ]
+    assert [part.path for part in document.sections] == [("Scales",)]
+    assert document.metadata["language"] == "en"
+    assert rejects.skipped == {"sub-article": 1}
 
 
 def test_several_articles_in_a_file_are_called_after_themselves(tmp_path):
@@ -234,6 +283,38 @@ def test_text_in_utf_16_is_read_by_its_mark(tmp_path):
     assert document.text == "Grüße\nzwei"
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding", "name"),
+    [
+        (
+            "Die L\u00f6slichkeit von S\u00e4uren wird bei 25 \u00b0C gemessen. ",
+            "latin-1",
+            "cp1252",
+        ),
+        ("It\u2019s a \u201csmall\u201d thing \u2013 really. ", "cp1252", "cp1252"),
+        (
+            "\u6c34\u306e\u6eb6\u89e3\u5ea6\u306f\u6e29\u5ea6\u3067\u5909\u308f\u308b\u3002",
+            "shift-jis",
+            "cp932",
+        ),
+        (
+            "\u0420\u0430\u0441\u0442\u0432\u043e\u0440 "
+            "\u043a\u0438\u0441\u043b\u043e\u0442\u044b "
+            "\u0438 \u0441\u043e\u043b\u0438. ",
+            "cp1251",
+            "cp1251",
+        ),
+        ("Plain words of English. ", "utf-16-le", "utf_16_le"),
+    ],
+)
+def test_text_in_another_encoding_is_read_and_the_guess_counted(tmp_path, text, encoding, name):
+    (tmp_path / "a.txt").write_bytes((text * 4).encode(encoding))
+    (document,), rejects = read("text", tmp_path)
+    assert document.text == text * 4
+    assert document.metadata["encoding"] == name
+    assert (rejects.n_rejected, rejects.skipped) == (0, {"encoding guessed": 1})
+
+
 def test_pdf_pages_are_marked_and_scans_counted(tmp_path):
     """Pages join with their numbers; one without text is counted, a file of them is rejected."""
     written.write_pdf(tmp_path / "a.pdf", ["First page.", "", "Third."], title="A report")
@@ -279,6 +360,18 @@ def test_epub_has_chapters_in_reading_order(tmp_path):
         "Chapter 1\n\nThe storm came at night.\n\nChapter 2\n\nThe sea was calm."
     )
     assert document.metadata == {"author": "A. Writer", "language": "en"}
+
+
+def test_epub_pages_keep_text_outside_of_paragraphs(tmp_path):
+    """Old books put lines into divisions, with line breaks between them."""
+    page = (
+        '<html xmlns="http://www.w3.org/1999/xhtml"><body><h1>One<br/>Two</h1>'
+        "<div>loose <i>words</i> here<p>inner</p>after<br/>all</div>"
+        "<ul><li><p>a</p><p>b</p></li></ul><pre>x\n  y</pre></body></html>"
+    )
+    (document,), _ = read("epub", written.write_epub(tmp_path / "b.epub", chapter=page))
+    expected = "One Two\n\nloose words here\n\ninner\n\nafter all\n\na\n\nb\n\nx\n  y"
+    assert document.text == f"{expected}\n\n{expected}"
 
 
 def test_notebooks_are_text_code_and_output(tmp_path):

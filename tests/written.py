@@ -76,7 +76,7 @@ CHAPTER = """<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml">
 <body><h1>Chapter {number}</h1><p>{text}</p><script>no()</script></body></html>"""
 
 
-def write_epub(path: Path, title: str = "A Small Book") -> Path:
+def write_epub(path: Path, title: str = "A Small Book", chapter: str = CHAPTER) -> Path:
     """A book of two chapters as EPUB 3 says: container, package, chapters; `mimetype` first."""
     texts = {1: "The storm came at night.", 2: "The sea was calm."}
     # stored in the other order, so that only the spine tells how to read; a space in each name
@@ -91,7 +91,7 @@ def write_epub(path: Path, title: str = "A Small Book") -> Path:
         package = PACKAGE.format(title=title, items=items, spine=spine)
         packed.writestr("EPUB/content.opf", package)
         for n in sorted(texts, reverse=True):
-            packed.writestr(f"EPUB/chap {n}.xhtml", CHAPTER.format(number=n, text=texts[n]))
+            packed.writestr(f"EPUB/chap {n}.xhtml", chapter.format(number=n, text=texts[n]))
     return path
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lbr_search.corpus.compressed import COMPRESSIONS, find_compressed, read_lines
-from lbr_search.corpus.each import decoded, read_one, read_whole
+from lbr_search.corpus.each import detected, read_one, read_whole
 from lbr_search.corpus.outline import markdown_sections
 from lbr_search.corpus.records import RowConverter, RowError, choose_columns
 from lbr_search.corpus.walk import walk_tree
@@ -100,14 +100,20 @@ def read_text_folder(
 
 
 def _parse_text(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
-    del rejects
-    text = decoded(read_whole(file))
+    text, encoding = detected(read_whole(file))
     if not text.strip():
         raise RowError("empty text")
+    if encoding:
+        rejects.skip(file, f"encoding guessed: {encoding}")
     sections = markdown_sections(text) if file.suffix.lower() in MARKDOWN_SUFFIXES else ()
     title = sections[0].path[0] if sections else file.stem
     yield Document(
-        doc_id=file.name, text=text, title=title, domain=options.domain, sections=sections
+        doc_id=file.name,
+        text=text,
+        title=title,
+        domain=options.domain,
+        metadata={"encoding": encoding} if encoding else {},
+        sections=sections,
     )
 
 

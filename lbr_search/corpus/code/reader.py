@@ -11,7 +11,7 @@ from lbr_search.corpus import python_source
 from lbr_search.corpus.code.languages import CODE_SUFFIXES, Language, language_of
 from lbr_search.corpus.code.rules import MAX_CODE_BYTES, skipped_by_content, skipped_by_name
 from lbr_search.corpus.code.symbols import CodeSymbol, first_sentence, symbols_of
-from lbr_search.corpus.each import decoded, read_one, read_whole
+from lbr_search.corpus.each import detected, read_one, read_whole
 from lbr_search.corpus.records import RowError
 from lbr_search.corpus.walk import walk_tree
 from lbr_search.protocols import ReadOptions, RejectSink
@@ -49,7 +49,7 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
     """The documents of one source file.
 
     Raises:
-        RowError: it is not text in a known encoding.
+        RowError: it is not text in an encoding that is in use.
         MissingExtraError: the grammar is not installed.
     """
     size = file.stat().st_size
@@ -61,7 +61,9 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
     if reason is not None:
         rejects.skip(file, reason)
         return
-    text = _text(data)
+    text, encoding = detected(data)
+    if encoding:
+        rejects.skip(file, f"encoding guessed: {encoding}")
     if not text.strip():
         rejects.skip(file, "empty: no code")
         return
@@ -72,16 +74,6 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
         if has_error and not symbols:
             rejects.skip(file, f"read by lines: the {language.name} grammar does not fit")
     yield from _documents(file.name, text, language, symbols, options.domain)
-
-
-def _text(data: bytes) -> str:
-    """Source in UTF-8, or by its mark; else Latin-1, which code of old is written in."""
-    try:
-        return decoded(data)
-    except RowError:
-        if b"\0" in data:
-            raise
-        return data.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _python(text: str) -> list[CodeSymbol] | None:

@@ -14,6 +14,7 @@ from lbr_search.corpus.each import read_each, read_whole
 from lbr_search.corpus.formats.archive import check_bomb
 from lbr_search.corpus.formats.safe_xml import (
     Element,
+    character,
     child,
     descendants,
     name_of,
@@ -28,7 +29,14 @@ from lbr_search.protocols import ReadOptions, RejectSink
 from lbr_search.types import Document
 
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_BLOCKS = {"p", "li", "pre", "blockquote", "dt", "dd", "figcaption"}
+_INLINE = frozenset(
+    {
+        *("a", "abbr", "b", "bdi", "bdo", "cite", "code", "del", "dfn", "em", "font", "i", "ins"),
+        *("kbd", "mark", "q", "s", "samp", "small", "span", "strong", "sub", "sup", "u", "var"),
+        *("br", "img", "math", "ruby"),
+    }
+)
+_APART = frozenset({"br", "p", "li", "div", "td", "th", "tr"})
 _NO_TEXT = frozenset({"script", "style", "nav", "head"})
 
 
@@ -134,21 +142,33 @@ def _book(
 
 
 def _page(element: Element, outline: Outline) -> None:
-    """Headings, paragraphs and tables below an element of XHTML."""
+    """Headings, paragraphs and tables below an element of XHTML, and text between them."""
+    words = [element.text or ""]
     for one in element:
         name = name_of(one)
-        if name in _NO_TEXT:
-            continue
-        if name in _HEADINGS:
-            outline.heading(_HEADINGS[name], text_of(one))
-        elif name == "table":
-            rows = [
-                [text_of(cell) for cell in row if name_of(cell) in ("td", "th")]
-                for row in descendants(one, "tr")
-            ]
-            outline.paragraph(table_text(rows))
-        elif name in _BLOCKS:
-            text = text_of(one, without=_NO_TEXT)
-            outline.paragraph(text if name == "pre" else one_line(text))
-        elif name:
-            _page(one, outline)
+        if name in _INLINE:
+            blank = " " if name == "br" else ""
+            words.append(f"{blank}{text_of(one, without=_NO_TEXT, apart=_APART)}")
+        elif not name:
+            words.append(character(one))
+        elif name not in _NO_TEXT:
+            outline.paragraph(one_line("".join(words)))
+            words = []
+            _page_block(one, name, outline)
+        words.append(one.tail or "")
+    outline.paragraph(one_line("".join(words)))
+
+
+def _page_block(element: Element, name: str, outline: Outline) -> None:
+    if name in _HEADINGS:
+        outline.heading(_HEADINGS[name], text_of(element, apart=_APART))
+    elif name == "table":
+        rows = [
+            [text_of(cell, apart=_APART) for cell in row if name_of(cell) in ("td", "th")]
+            for row in descendants(element, "tr")
+        ]
+        outline.paragraph(table_text(rows))
+    elif name == "pre":
+        outline.paragraph(text_of(element, without=_NO_TEXT))
+    else:
+        _page(element, outline)
