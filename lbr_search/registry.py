@@ -129,7 +129,7 @@ READERS = Registry(
         "compounds": Entry(
             "lbr_search.corpus.formats.chemistry:read_compounds", "table of SMILES or InChI"
         ),
-        "cif": Entry("lbr_search.corpus.formats.chemistry:read_cif", "CIF headers"),
+        "cif": Entry("lbr_search.corpus.formats.cif:read_cif", "CIF headers"),
         "pdf": Entry("lbr_search.corpus.formats.pdf:read_pdf", "PDF text", extra="docs"),
         "html": Entry("lbr_search.corpus.formats.html:read_html", "HTML main text", extra="docs"),
         "docx": Entry("lbr_search.corpus.formats.office:read_docx", "Word .docx", extra="docs"),

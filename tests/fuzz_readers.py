@@ -76,7 +76,9 @@ def main() -> None:
         for chunk in chunk_documents(documents[:20], token_spans=spans, config=config):
             assert 0 <= chunk.start <= chunk.end
 
-    atheris.Setup([sys.argv[0], *arguments, "-rss_limit_mb=2500", "-timeout=20", f"{corpus}"], attempt)
+    atheris.Setup(
+        [sys.argv[0], *arguments, "-rss_limit_mb=2500", "-timeout=20", f"{corpus}"], attempt
+    )
     atheris.Fuzz()
 
 
@@ -89,6 +91,6 @@ def _as_parse(reader: CorpusReader) -> Parse:
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in (*READ, *PARSED):
-        sys.exit(f"usage: python -m tests.fuzz_readers {{{','.join((*READ, *PARSED))}}} [-max_total_time=S]")
+        sys.exit(f"name one of {', '.join((*READ, *PARSED))}, then options of libFuzzer")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     main()

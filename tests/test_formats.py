@@ -216,6 +216,30 @@ def test_sdf_tags_are_text_and_atoms_are_not(tmp_path):
     assert (alone.doc_id, alone.title) == ("b.mol", "aspirin")
 
 
+def test_sdf_records_of_one_name_are_all_kept(tmp_path):
+    """Conformers share their name; an id that a tag gives twice is a mistake of the file."""
+    mol = "{name}\n  x\n\n  0  0\nM  END\n{tags}$$$$\n"
+    tagged = mol.format(name="b", tags="> <CHEBI ID>\nCHEBI:1\n\n")
+    records = [mol.format(name="hexane", tags="> <energy>\n1.5\n\n")] * 3
+    (tmp_path / "a.sdf").write_text("".join([*records, tagged, tagged]))
+    documents, rejects = read("sdf", tmp_path / "a.sdf")
+    assert [d.doc_id for d in documents] == ["hexane", "hexane:2", "hexane:3", "CHEBI:1"]
+    assert rejects.by_reason == {"repeated id": 1}
+
+
+def test_cif_loops_of_one_column_are_lists(tmp_path):
+    """Authors are wanted; a row of many columns would stand under the name of the last one."""
+    (tmp_path / "a.cif").write_text(
+        "data_one\n_cell_length_a\t5.43(1)\nloop_\n_publ_author_name\n'Doe, J.'\n'Roe, R.'\n"
+        "loop_\n_publ_author_address\n_publ_author_email\n'Here' a@b\n_journal_year 1999\n"
+        "loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n'-x,y,z'\n# end\n"
+    )
+    (document,), _ = read("cif", tmp_path / "a.cif")
+    assert document.text.splitlines() == [
+        *("cell length a: 5.43(1)", "publ author name: Doe, J.; Roe, R.", "journal year: 1999"),
+    ]
+
+
 def test_very_many_atoms_are_no_load(tmp_path):
     """A structure far larger than any molecule is passed over line by line."""
     import tracemalloc
