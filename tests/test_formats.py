@@ -300,6 +300,25 @@ def test_markdown_has_sections_outside_of_fences(tmp_path):
     assert headings(document) == [("# Guide", ("Guide",)), ("## Use", ("Guide", "Use"))]
 
 
+def test_underlined_headings_are_sections(tmp_path):
+    """Of reStructuredText by their order; in Markdown a line below a list or a table is a rule."""
+    (tmp_path / "a.rst").write_text(
+        "====\nTop\n====\n\nIntro\n\nUse\n---\n\nx\n"
+        "\nDetail\n~~~~~~\ny\n\nEnd\n---\n\na longer line\n---\n"
+    )
+    (tmp_path / "b.md").write_text(
+        "---\ntitle: x\n---\n\nTop\n===\n\n- item\n---\n"
+        "\ntwo\nlines\n---\n\n```\nNo\n===\n```\n\nPart\n----\n"
+    )
+    (rst, markdown), _ = read("text", tmp_path)
+    assert (rst.title, markdown.title) == ("Top", "Top")
+    paths = [part.path for part in rst.sections]
+    assert paths == [("Top",), ("Top", "Use"), ("Top", "Use", "Detail"), ("Top", "End")]
+    assert [part.path for part in markdown.sections] == [("Top",), ("Top", "Part")]
+    starts = [markdown.text[part.start :].split("\n")[0] for part in markdown.sections]
+    assert starts == ["Top", "Part"]
+
+
 def test_text_in_utf_16_is_read_by_its_mark(tmp_path):
     """Windows writes it; without a mark nothing is guessed."""
     (tmp_path / "a.txt").write_bytes("Grüße\r\nzwei".encode("utf-16"))
