@@ -111,6 +111,9 @@ READERS = Registry(
             "lbr_search.corpus.formats.columnar:read_arrow", "Arrow file, or saved HF dataset"
         ),
         "sqlite": Entry("lbr_search.corpus.formats.columnar:read_sqlite", "SQLite database"),
+        "sql": Entry(
+            "lbr_search.corpus.formats.sql:read_sql", "query of a database, .sql.toml", extra="sql"
+        ),
         "text": Entry("lbr_search.corpus.readers:read_text_folder", ".txt, .md, by headings"),
         "files": Entry("lbr_search.corpus.files:read_files", "folder of any of these, repository"),
         "archive": Entry(

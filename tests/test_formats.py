@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -433,6 +434,32 @@ def test_arrow_files_and_streams(tmp_path, is_stream):
     documents, rejects = read("arrow", file)
     assert [(d.doc_id, d.title, d.text) for d in documents] == written.ROWS
     assert rejects.n_rejected == 1
+
+
+def test_a_saved_dataset_is_read_without_its_caches(tmp_path):
+    """What `datasets` writes beside the rows is no document, and no damage."""
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        written.write_arrow(tmp_path / split / "data-00000-of-00001.arrow", is_stream=True)
+        written.write_arrow(tmp_path / split / "cache-1f.arrow", is_stream=True)
+        (tmp_path / split / "state.json").write_text('{"_data_files": []}')
+        (tmp_path / split / "dataset_info.json").write_text("{}")
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    assert detect_reader(tmp_path) == detect_reader(tmp_path / "train") == "arrow"
+    documents, rejects = read("arrow", tmp_path)
+    assert len(documents) == 4
+    assert documents[0].metadata["path"] == "test/data-00000-of-00001.arrow"
+    assert rejects.by_reason == {"missing id": 2}
+    assert rejects.skipped == {"cache of a dataset": 2}
+
+
+def test_sqlite_bytes_that_are_no_text_cost_their_row(tmp_path):
+    with sqlite3.connect(written.write_sqlite(tmp_path / "a.db")) as database:
+        database.execute("INSERT INTO notes VALUES (8, 'Odd', CAST(x'66ff' AS TEXT), NULL)")
+    database.close()
+    documents, rejects = read("sqlite", tmp_path / "a.db")
+    assert len(documents) == 2
+    assert rejects.by_reason == {"missing text": 1, "not valid Unicode": 1}
 
 
 def test_sqlite_tables_with_text_are_read(tmp_path):

@@ -360,7 +360,7 @@ def _beir_source(folder: Path) -> Path:
 def _text_source(folder: Path) -> Path:
     for doc_id, title, text in ROWS:
         (folder / f"{doc_id}.md").write_text(f"# {title}\n{text}\n")
-    (folder / "bad.txt").write_bytes(b"\xff")
+    (folder / "bad.txt").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x01")
     return folder
 
 
@@ -397,6 +397,19 @@ def _arrow_source(folder: Path) -> Path:
 
 def _sqlite_source(folder: Path) -> Path:
     return write_sqlite(folder / "notes.db")
+
+
+def write_query(folder: Path, **values: str) -> Path:
+    """A file of a query for the database of `write_sqlite`."""
+    write_sqlite(folder / "notes.db")
+    asked = {"url": "sqlite:///notes.db", "query": "SELECT * FROM notes", **values}
+    path = folder / "notes.sql.toml"
+    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in asked.items()))
+    return path
+
+
+def _sql_source(folder: Path) -> Path:
+    return write_query(folder)
 
 
 def _pubmed_source(folder: Path) -> Path:
@@ -463,7 +476,7 @@ def _files_source(folder: Path) -> Path:
     (folder / "src" / "a.js").write_text("function one() { return 1 }\n")
     (folder / "README.md").write_text("# Title\n\nText.\n")
     (folder / "rows.jsonl").write_text(json_lines())
-    (folder / "bad.txt").write_bytes(b"\xff")
+    (folder / "bad.txt").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x01")
     return folder
 
 
