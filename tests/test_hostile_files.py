@@ -110,6 +110,21 @@ def test_members_cannot_leave_their_folder(tmp_path):
     assert not Path("/tmp/lbr-abs.txt").exists()
 
 
+def test_members_without_a_name_are_unsafe(tmp_path):
+    """Found by fuzzing: the standard library ends in an IndexError."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as packed:
+        packed.writestr("a.txt", "text")
+        nameless = zipfile.ZipInfo("b.txt")
+        nameless.filename = ""
+        with packed.open(nameless, "w") as stream:
+            stream.write(b"text")
+    (tmp_path / "a.zip").write_bytes(data.getvalue())
+    documents, rejects = read("archive", tmp_path / "a.zip")
+    assert [d.doc_id for d in documents] == ["a.zip::a.txt"]
+    assert rejects.by_reason == {"unsafe member": 1}
+
+
 def test_archives_in_archives_end(tmp_path):
     """A quine of a zip would go on forever: the second level is not unpacked."""
     inner = io.BytesIO()

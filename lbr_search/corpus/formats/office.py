@@ -6,6 +6,7 @@ import io
 import posixpath
 import urllib.parse
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def parse_epub(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterato
         with zipfile.ZipFile(io.BytesIO(read_whole(file))) as packed:
             check_bomb(packed)
             yield _book(packed, file, options, rejects)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
         raise RowError(f"damaged: {error}") from error
 
 
@@ -127,7 +128,7 @@ def _book(
         name = posixpath.normpath(posixpath.join(folder, href))
         try:
             _page(root_of(packed.read(name)), outline)
-        except (KeyError, RowError) as error:
+        except (KeyError, RowError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             rejects.add(file, None, f"chapter left out: {name}: {error}")
     about = child(package, "metadata")
     return outline.build(
