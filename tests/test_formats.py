@@ -375,6 +375,19 @@ def test_pdf_pages_are_marked_and_scans_counted(tmp_path):
     assert read("pdf", tmp_path / "locked.pdf")[1].by_reason == {"encrypted": 1}
 
 
+def test_a_damaged_page_of_a_pdf_costs_that_page(tmp_path):
+    import pypdf
+    from pypdf.generic import NameObject
+
+    whole = written.write_pdf(tmp_path / "a.pdf", ["first page", "second page"])
+    writer = pypdf.PdfWriter(clone_from=str(whole))
+    writer.pages[0]["/Contents"].get_object()[NameObject("/Filter")] = NameObject("/NoSuch")
+    writer.write(whole)
+    (document,), rejects = read("pdf", whole)
+    assert document.text == "second page"
+    assert rejects.by_reason == {"page left out": 1}
+
+
 def test_html_is_its_main_text(tmp_path):
     """Menus, scripts and footers are left out, headings are sections."""
     (document,), _ = read("html", written.write_html(tmp_path / "a.html"))
@@ -382,6 +395,7 @@ def test_html_is_its_main_text(tmp_path):
     assert [path for _, path in headings(document)][-1] == ("Garden notes", "Watering")
     assert "tomatoes" in document.text
     assert not any(word in document.text for word in ("Shop", "Cookies", "var x"))
+    assert document.metadata["language"] == "en"
 
 
 def test_docx_has_headings_and_tables_in_order(tmp_path):

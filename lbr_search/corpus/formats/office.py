@@ -7,7 +7,7 @@ import posixpath
 import urllib.parse
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,23 +72,33 @@ def parse_docx(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterato
     with zipfile.ZipFile(data) as packed:
         check_bomb(packed)
     opened = docx.Document(data)
+    # by id, once: the library looks through all styles for each paragraph
+    styles = {style.style_id: style.name or "" for style in opened.styles}
     outline = Outline()
     for block in opened.iter_inner_content():
-        _docx_block(block, outline)
+        _docx_block(block, outline, styles)
     about = opened.core_properties
     yield outline.build(
         file.name,
         about.title or file.stem,
         domain=options.domain,
-        metadata={"author": about.author, "year": about.created.year if about.created else None},
+        metadata={
+            "author": about.author,
+            "year": about.created.year if about.created else None,
+            "language": about.language,
+        },
     )
 
 
-def _docx_block(block: Any, outline: Outline) -> None:  # noqa: ANN401 - python-docx's classes
+def _docx_block(
+    block: Any,  # noqa: ANN401 - python-docx's classes
+    outline: Outline,
+    styles: Mapping[str, str],
+) -> None:
     if hasattr(block, "rows"):
         outline.paragraph(table_text([[cell.text for cell in row.cells] for row in block.rows]))
         return
-    style = (block.style.name if block.style is not None else "") or ""
+    style = styles.get(block._p.style or "", "")
     if style == "Title":
         outline.heading(1, block.text)
     elif style.startswith("Heading "):
