@@ -29,6 +29,8 @@ from lbr_search.errors import MissingExtraError
 from lbr_search.protocols import ReadOptions, RejectSink
 from lbr_search.types import Document
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+"""What `zipfile` raises in a book; RuntimeError where it needs a password."""
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _INLINE = frozenset(
     {
@@ -118,7 +120,9 @@ def parse_epub(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterato
         with zipfile.ZipFile(io.BytesIO(read_whole(file))) as packed:
             check_bomb(packed)
             yield _book(packed, file, options, rejects)
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
+    except RowError:
+        raise
+    except (*_DAMAGED, KeyError) as error:
         raise RowError(f"damaged: {error}") from error
 
 
@@ -138,7 +142,7 @@ def _book(
         name = posixpath.normpath(posixpath.join(folder, href))
         try:
             _page(root_of(packed.read(name)), outline)
-        except (KeyError, RowError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (KeyError, *_DAMAGED) as error:
             rejects.add(file, None, f"chapter left out: {name}: {error}")
     about = child(package, "metadata")
     return outline.build(
