@@ -16,10 +16,13 @@ from lbr_search.corpus import compressed, guarded
 from lbr_search.corpus.formats import archive
 from lbr_search.corpus.rejects import Rejects
 from lbr_search.errors import MissingExtraError
+from lbr_search.ingest import build_index
 from lbr_search.protocols import ReadOptions
 from lbr_search.registry import READERS
 from lbr_search.types import Document
+from lbr_search.upkeep.sync import sync
 from tests import written
+from tests.conftest import HashEncoder
 
 
 def read(name: str, path: Path) -> tuple[list[Document], Rejects]:
@@ -280,3 +283,65 @@ def test_a_missing_package_names_its_extra(tmp_path, monkeypatch):
 def _empty(path: Path) -> Path:
     path.write_text("")
     return path
+
+
+def test_a_file_that_vanishes_while_its_folder_is_read_is_put_on_record(tmp_path):
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text(name)
+    rejects = Rejects(None)
+    documents = READERS.resolve("text")(tmp_path, options=ReadOptions(), rejects=rejects)
+    assert next(documents).doc_id == "a.txt"
+    (tmp_path / "b.txt").unlink()
+    assert [d.doc_id for d in documents] == ["c.txt"]
+    assert rejects.by_reason == {"unreadable": 1}
+
+
+def test_a_source_that_changes_while_it_is_read_is_read_again_by_sync(tmp_path):
+    """What is recorded of a file is its state before it was opened."""
+    source = tmp_path / "notes.jsonl"
+    source.write_text('{"_id": "a", "text": "first"}\n')
+
+    class Slow(HashEncoder):
+        def encode_passages(self, texts, *, report=None):
+            if "first" in texts:
+                source.write_text('{"_id": "b", "text": "second"}\n')
+            return super().encode_passages(texts, report=report)
+
+    assert build_index([source], tmp_path / "i", encoder=Slow()).build.n_added == 1
+    report = sync(tmp_path / "i", encoder=HashEncoder())
+    assert report.build is not None
+    assert (report.build.n_added, report.build.n_deleted) == (1, 1)
+
+
+def test_a_path_of_four_thousand_characters(tmp_path, monkeypatch):
+    """As long as the system takes at all; deeper ones are refused with a message."""
+    monkeypatch.chdir(tmp_path)
+    folder, part = Path.cwd(), "\u00e9 " + "d" * 190
+    while len(os.fsencode(folder)) < 3_700:
+        Path(part).mkdir()
+        os.chdir(part)
+        folder /= part
+    (folder / "a b.txt").write_text("text")
+    (folder / "c.html").write_text(
+        "<html><body><p>" + "words of a page " * 30 + "</p></body></html>"
+    )
+    monkeypatch.chdir(tmp_path)
+    documents, rejects = read("files", tmp_path)
+    assert len(documents) == 2
+    assert rejects.n_rejected == 0
+
+
+def test_a_read_only_source_stays_as_it_is(tmp_path):
+    """No journal, cache or lock is written beside it."""
+    for name in ("sqlite", "text", "pdf"):
+        (tmp_path / name).mkdir()
+        written.source_for(name, tmp_path / name)
+    before = sorted((f, f.stat().st_mtime_ns) for f in tmp_path.rglob("*"))
+    for folder in (tmp_path, *(f for f in tmp_path.iterdir() if f.is_dir())):
+        folder.chmod(0o500)
+    try:
+        assert len(read("files", tmp_path)[0]) >= 6
+        assert sorted((f, f.stat().st_mtime_ns) for f in tmp_path.rglob("*")) == before
+    finally:
+        for folder in (tmp_path, *(f for f in tmp_path.iterdir() if f.is_dir())):
+            folder.chmod(0o700)
