@@ -58,6 +58,9 @@ def _blocks(file: Path, rejects: RejectSink) -> Iterator[tuple[str, dict[str, st
     """(Name, item -> value) of each data block."""
     name, block = "", _Block()
     for number, line, is_text in _lines(file, rejects):
+        is_row = line[:1] != "_" and line[:5].lower() not in ("data_", "loop_")
+        if is_row and block.is_passing:  # coordinates: most of a file
+            continue
         words = line.replace("\t", " ").strip()
         word, _, rest = words.partition(" ")
         tag = word.lower()
@@ -94,13 +97,19 @@ class _Block:
     loop: _Loop = _Loop.NONE
     _key: str = ""
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether rows of a loop go by that nobody wants."""
+        return self.loop is _Loop.VALUES and not self._key
+
     def tag(self, tag: str, value: str) -> None:
         """A name, and the value where it stands on the same line."""
+        wanted = tag if tag.startswith(_GROUPS) and not tag.endswith(_OPERATIONS) else ""
         if self.loop in (_Loop.BEGUN, _Loop.HEAD):
-            self._key = tag if self.loop is _Loop.BEGUN else ""
+            self._key = wanted if self.loop is _Loop.BEGUN else ""
             self.loop = _Loop.HEAD
             return
-        self._key, self.loop = tag, _Loop.NONE
+        self._key, self.loop = wanted, _Loop.NONE
         if value.strip():
             self.value(value)
 
@@ -113,8 +122,7 @@ class _Block:
             self.loop = _Loop.VALUES
         text = one_line(text).strip("'\"")
         before = self.items.get(key, "")
-        is_header = key.startswith(_GROUPS) and not key.endswith(_OPERATIONS)
-        if is_header and text not in ("", "?", ".") and len(before + text) <= _MAX_ITEM_CHARS:
+        if key and text not in ("", "?", ".") and len(before + text) <= _MAX_ITEM_CHARS:
             self.items[key] = f"{before}; {text}" if before else text
 
 
