@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lbr_search.config import ChunkConfig, IndexConfig
 from lbr_search.corpus.chunking import chunk_documents
+from lbr_search.corpus.compressed import SourceFile
 from lbr_search.corpus.inventory import FileState, take_inventory
 from lbr_search.corpus.rejects import Rejects
 from lbr_search.corpus.sources import ResolvedSource, read_resolved, resolve_source
@@ -54,16 +55,15 @@ class IngestProgress:
     """Where an ingest stands."""
 
     build: BuildProgress
-    n_expected: int
-    """Documents in the sources, counted before the first was encoded."""
+    share_read: float
+    """Of the bytes of the sources, 0 to 1; files are read a little ahead of the encoder."""
 
     @property
     def seconds_left(self) -> float | None:
-        """At the rate so far; None before the first document."""
-        if not self.build.n_documents:
+        """Of reading and encoding, at the rate so far; None while nothing can be said."""
+        if not self.build.n_documents or not self.share_read:
             return None
-        n_left = max(0, self.n_expected - self.build.n_documents)
-        return self.build.seconds * n_left / self.build.n_documents
+        return self.build.seconds * (1 - self.share_read) / self.share_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ def build_index(  # noqa: PLR0913 - the front door: every option is a keyword wi
 ) -> IngestReport:
     """Read, chunk, encode and index; unchanged documents are left alone.
 
-    The sources are read twice: once to check them and count, before the hours of encoding, and
-    once to index them. Nothing is changed where the first reading fails.
+    The sources are read once, while their chunks are encoded. Where that fails half way, what was
+    published before stays as it is; the next ingest goes on from what was encoded.
 
     Args:
         sources: files, folders or names of shipped corpora.
@@ -132,7 +132,6 @@ def build_index(  # noqa: PLR0913 - the front door: every option is a keyword wi
     domain = options.read.domain or _shared_domain(resolved)
     forgotten = load_forgotten(index)
     states = [without_forgotten(take_inventory(source, {}), forgotten) for source in resolved]
-    n_expected = _count(resolved, index, options)
     origin: dict[str, int] = {}
     with Rejects(index / REJECTED_FILE, strict=options.strict) as rejects:
         documents = _read_all(resolved, origin, options=options, rejects=rejects)
@@ -145,7 +144,7 @@ def build_index(  # noqa: PLR0913 - the front door: every option is a keyword wi
             config=config or IndexConfig(),
             domain=domain,
             delete_missing=options.delete_missing,
-            progress=_with_expected(progress, n_expected),
+            progress=_with_share(progress, states),
         )
     n_read = len(origin)
     if forgotten:
@@ -180,12 +179,6 @@ def fit_chunks(chunk: ChunkConfig, encoder: Encoder) -> tuple[ChunkConfig, list[
     return ChunkConfig(chunk_tokens=tokens, overlap=overlap), [note]
 
 
-def _count(resolved: Sequence[ResolvedSource], index: Path, options: IngestOptions) -> int:
-    """Read everything once, with all checks; what is rejected is on record if one fails."""
-    with Rejects(index / REJECTED_FILE, strict=options.strict) as rejects:
-        return sum(1 for _ in _read_all(resolved, {}, options=options, rejects=rejects))
-
-
 def _record(
     index: Path,
     resolved: Sequence[ResolvedSource],
@@ -210,12 +203,21 @@ def _record(
     save_record(index, record)
 
 
-def _with_expected(
-    progress: Callable[[IngestProgress], None] | None, n_expected: int
+def _with_share(
+    progress: Callable[[IngestProgress], None] | None,
+    states: Sequence[Mapping[str, FileState]],
 ) -> Callable[[BuildProgress], None] | None:
     if progress is None:
         return None
-    return lambda state: progress(IngestProgress(state, n_expected))
+    n_bytes = sum(state.size_bytes for files in states for state in files.values())
+    begun = SourceFile.n_bytes_read
+
+    def tell(state: BuildProgress) -> None:
+        # kinds of files are found by their first bytes, so a little is counted twice
+        share = (SourceFile.n_bytes_read - begun) / max(n_bytes, 1)
+        progress(IngestProgress(state, min(share, 1.0)))
+
+    return tell
 
 
 def _given(sources: Sequence[str | Path]) -> Sequence[str | Path]:

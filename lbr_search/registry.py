@@ -111,6 +111,9 @@ READERS = Registry(
             "lbr_search.corpus.formats.columnar:read_arrow", "Arrow file, or saved HF dataset"
         ),
         "sqlite": Entry("lbr_search.corpus.formats.columnar:read_sqlite", "SQLite database"),
+        "sql": Entry(
+            "lbr_search.corpus.formats.sql:read_sql", "query of a database, .sql.toml", extra="sql"
+        ),
         "text": Entry("lbr_search.corpus.readers:read_text_folder", ".txt, .md, by headings"),
         "files": Entry("lbr_search.corpus.files:read_files", "folder of any of these, repository"),
         "archive": Entry(
@@ -129,7 +132,7 @@ READERS = Registry(
         "compounds": Entry(
             "lbr_search.corpus.formats.chemistry:read_compounds", "table of SMILES or InChI"
         ),
-        "cif": Entry("lbr_search.corpus.formats.chemistry:read_cif", "CIF headers"),
+        "cif": Entry("lbr_search.corpus.formats.cif:read_cif", "CIF headers"),
         "pdf": Entry("lbr_search.corpus.formats.pdf:read_pdf", "PDF text", extra="docs"),
         "html": Entry("lbr_search.corpus.formats.html:read_html", "HTML main text", extra="docs"),
         "docx": Entry("lbr_search.corpus.formats.office:read_docx", "Word .docx", extra="docs"),

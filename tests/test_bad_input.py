@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -290,6 +291,46 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, source, checkpoint, victim, d
         (broken / victim).write_bytes(content[: len(content) // 2])
     refused(ingest(source, tmp_path / "i", encoder=str(broken)), str(broken))
     assert not (tmp_path / "i" / "manifest.json").exists()
+
+
+class _Payload:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+@pytest.mark.parametrize("victim", ["model.safetensors", "lbr.safetensors"])
+def test_a_pickle_in_the_place_of_weights_is_refused_unopened(tmp_path, source, checkpoint, victim):
+    broken, mark = tmp_path / "broken", tmp_path / "mark"
+    shutil.copytree(checkpoint, broken)
+    (broken / victim).write_bytes(pickle.dumps(_Payload(mark)))
+    refused(ingest(source, tmp_path / "i", encoder=str(broken)), str(broken))
+    assert not mark.exists()
+    pickle.loads((broken / victim).read_bytes())
+    assert mark.exists()  # the payload does what it should
+
+
+@pytest.mark.parametrize("model_type", ["llama", "own"])
+def test_code_that_a_checkpoint_brings_along_is_not_run(tmp_path, source, checkpoint, model_type):
+    """What is known is read by our code; another type of model is refused."""
+    evil, mark = tmp_path / "evil", tmp_path / "mark"
+    shutil.copytree(checkpoint, evil)
+    (evil / "modeling_own.py").write_text(f"open({str(mark)!r}, 'w')\nclass Own: pass\n")
+    config = json.loads((evil / "config.json").read_text())
+    config["auto_map"] = dict.fromkeys(
+        ("AutoConfig", "AutoModel", "AutoModelForCausalLM"), "modeling_own.Own"
+    )
+    config["model_type"] = config["model_type"] if model_type == "llama" else model_type
+    (evil / "config.json").write_text(json.dumps(config))
+    outcome = ingest(source, tmp_path / "i", encoder=str(evil))
+    assert not mark.exists()
+    if model_type == "own":
+        refused(outcome, "custom code")
+        assert "[y/N]" not in outcome.out  # nobody is asked to run it
 
 
 def test_a_checkpoint_that_was_trained_on_is_another_encoder(tmp_path, source, checkpoint):

@@ -98,6 +98,21 @@ def test_zero_tokens_keeps_documents_whole():
     )
 
 
+def test_what_surely_fits_is_not_tokenised():
+    """256 characters of ASCII are no more tokens; other scripts may be."""
+
+    def never(text: str) -> list[tuple[int, int]]:
+        raise AssertionError(text)
+
+    config = ChunkConfig(chunk_tokens=64, overlap=8)
+    short = Document("d", "a short text", title="A title")
+    (chunk,) = chunk_documents([short], token_spans=never, config=config)
+    assert (chunk.text, chunk.title, chunk.start, chunk.end) == ("a short text", "A title", 0, 12)
+    for text in ("word " * 13, "\N{GREEK SMALL LETTER ALPHA}"):
+        with pytest.raises(AssertionError):
+            list(chunk_documents([Document("d", text)], token_spans=never, config=config))
+
+
 def test_title_takes_its_share_but_never_more_than_half():
     """A title of 3 tokens and the seam leave 6 of 10 to the text; one of 50 leaves 5."""
     text = " ".join(f"w{n}" for n in range(40))

@@ -163,6 +163,45 @@ def test_a_class_does_not_repeat_its_methods(tmp_path):
     assert "step4();" in method.text
 
 
+def test_a_class_keeps_the_whole_signature_of_its_methods(tmp_path):
+    """Annotations and parameters on lines of their own are part of it."""
+    (tmp_path / "A.java").write_text(
+        "class A {\n  @Override\n  int f(\n      int a) {\n    return a;\n  }\n}\n"
+    )
+    outer, _ = read(tmp_path / "A.java")[0]
+    assert outer.text == "class A {\n  @Override\n  int f(\n      int a) {\n}"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "symbols"),
+    [
+        (
+            "a.go",
+            "type (\n\t// A is one.\n\tA struct{ x int }\n\tB interface{ F() }\n)\n",
+            ["A", "B"],
+        ),
+        (
+            "a.js",
+            "exports.f = function () {}\nA.prototype.g = () => 1\n",
+            ["exports.f", "A.prototype.g"],
+        ),
+        ("a.cpp", "class V { int& operator[](int i) { return d[i]; } };\n", ["V", "V.operator[]"]),
+        ("a.h", "namespace n {\nclass V { void f() { } };\n}\n", ["n.V", "n.V.f"]),
+        ("b.h", "struct p { int x; };\nint f(void) { return 1; }\n", ["p", "f"]),
+    ],
+)
+def test_symbols_in_less_common_forms(tmp_path, name, code, symbols):
+    (tmp_path / name).write_text(code)
+    assert [d.metadata["symbol"] for d in read(tmp_path / name)[0]] == symbols
+
+
+def test_signatures_end_before_the_body_and_keep_their_types(tmp_path):
+    (tmp_path / "a.rs").write_text("fn pop(&mut self) -> Option<T> { None }\n")
+    (tmp_path / "a.ts").write_text("const add = (a: A<B>): A<B> => a\n")
+    titles = [d.title for d in read(tmp_path)[0]]
+    assert titles == ["a.rs fn pop(&mut self) -> Option<T>", "a.ts const add = (a: A<B>): A<B>"]
+
+
 def test_names_that_repeat_get_their_line(tmp_path):
     """Overloads are told apart, and both are there."""
     (tmp_path / "A.java").write_text("class A {\n int f(int a) {}\n int f(long a) {}\n}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,26 @@ def test_pubmed_articles_have_abstract_and_metadata(tmp_path):
     assert rejects.n_rejected == 0
 
 
+def test_pubmed_ids_are_those_of_the_article_and_not_of_its_references(tmp_path):
+    """References have a DOI and a PMC id too; a season is no year."""
+    (tmp_path / "a.xml").write_text(
+        "<PubmedArticleSet><PubmedArticle><MedlineCitation><PMID>7</PMID><Article><Journal>"
+        "<JournalIssue><PubDate><MedlineDate>Spring 1998</MedlineDate></PubDate></JournalIssue>"
+        "</Journal><ArticleTitle>Water</ArticleTitle>"
+        '<ELocationID EIdType="doi">10.1/own</ELocationID><Language>eng</Language>'
+        "<Language>fre</Language></Article><KeywordList><Keyword>thirst</Keyword></KeywordList>"
+        "</MedlineCitation><PubmedData><ReferenceList><Reference><ArticleIdList>"
+        '<ArticleId IdType="doi">10.9/other</ArticleId><ArticleId IdType="pmc">PMC9</ArticleId>'
+        "</ArticleIdList></Reference></ReferenceList></PubmedData></PubmedArticle>"
+        "</PubmedArticleSet>"
+    )
+    (document,), _ = read("pubmed", tmp_path / "a.xml")
+    assert document.metadata == {
+        **{"pmid": 7, "year": 1998, "doi": "10.1/own", "language": "eng; fre"},
+        "keywords": "thirst",
+    }
+
+
 def test_pubmed_updates_replace_and_delete(tmp_path):
     """A later file has the newer version of an article, and removes what it says is deleted."""
     files = {
@@ -94,7 +115,7 @@ def test_jats_has_sections_tables_and_formulas_and_no_references(tmp_path):
     assert document.text == (
         "Abstract\n\nWe measured \N{GREEK SMALL LETTER ALPHA} and found little.\n\n"
         "Methods\n\nTen mice were weighed daily.\n\nDoses\n\nThey got 5 mg.\n\n"
-        "Table 1\n\nWeights\n\n| day | g |\n| 1 | 20.5 |\n\n$$ y = a x $$\n\n"
+        "Table 1 Weights\n\n| day | g |\n| 1 | 20.5 |\n\n$$ y = a x $$\n\n"
         "Results\n\nNone (Figure 1)."
     )
     assert headings(document) == [
@@ -110,6 +131,35 @@ def test_jats_has_sections_tables_and_formulas_and_no_references(tmp_path):
         "doi": "10.1/77",
         "year": 2021,
     }
+
+
+def test_jats_paragraphs_end_at_lists_and_tables_inside(tmp_path):
+    """Publishers write without white space between elements; words of two must not be joined."""
+    body = (
+        "<p>Who:<list><list-item><p>Adults</p></list-item>"
+        "<list-item><p>Twins</p></list-item></list>"
+        "and <table-wrap><label>Table 2</label>"
+        "<caption><title>Doses.</title><p>In mg.</p></caption>"
+        "<table><tr><th>Arm<break/>(n)</th><th>mg</th></tr><tr><td>A</td><td>5</td></tr></table>"
+        "<table-wrap-foot><fn><p>mg, milligram</p></fn></table-wrap-foot></table-wrap> more.</p>"
+        "<def-list><def-item><term>BMI</term>"
+        "<def><p>body mass index</p></def></def-item></def-list>"
+        "<p>As <inline-formula><tex-math>\\usepackage{amsmath}\\begin{document}$$a^2$$"
+        "\\end{document}</tex-math></inline-formula>.</p>"
+    )
+    back = "<app-group><app><title>Scales</title><p>One to ten.</p></app></app-group>"
+    (tmp_path / "a.nxml").write_text(
+        f'<article xml:lang="en"><body>{body}</body><back><ack><p>Thanks</p></ack>{back}</back>'
+        '<sub-article article-type="reply"><body><p>No.</p></body></sub-article></article>'
+    )
+    (document,), rejects = read("jats", tmp_path / "a.nxml")
+    assert document.text.split("\n\n") == [
+        *("Who:", "Adults", "Twins", "and", "Table 2 Doses. In mg.", "| Arm (n) | mg |\n| A | 5 |"),
+        *("mg, milligram", "more.", "BMI: body mass index", "As $ a^2 $.", "Scales", "One to ten."),
+    ]
+    assert [part.path for part in document.sections] == [("Scales",)]
+    assert document.metadata["language"] == "en"
+    assert rejects.skipped == {"sub-article": 1}
 
 
 def test_several_articles_in_a_file_are_called_after_themselves(tmp_path):
@@ -165,6 +215,30 @@ def test_sdf_tags_are_text_and_atoms_are_not(tmp_path):
     (tmp_path / "b.mol").write_text(written.SDF.split("> <")[0])
     (alone,), _ = read("sdf", tmp_path / "b.mol")
     assert (alone.doc_id, alone.title) == ("b.mol", "aspirin")
+
+
+def test_sdf_records_of_one_name_are_all_kept(tmp_path):
+    """Conformers share their name; an id that a tag gives twice is a mistake of the file."""
+    mol = "{name}\n  x\n\n  0  0\nM  END\n{tags}$$$$\n"
+    tagged = mol.format(name="b", tags="> <CHEBI ID>\nCHEBI:1\n\n")
+    records = [mol.format(name="hexane", tags="> <energy>\n1.5\n\n")] * 3
+    (tmp_path / "a.sdf").write_text("".join([*records, tagged, tagged]))
+    documents, rejects = read("sdf", tmp_path / "a.sdf")
+    assert [d.doc_id for d in documents] == ["hexane", "hexane:2", "hexane:3", "CHEBI:1"]
+    assert rejects.by_reason == {"repeated id": 1}
+
+
+def test_cif_loops_of_one_column_are_lists(tmp_path):
+    """Authors are wanted; a row of many columns would stand under the name of the last one."""
+    (tmp_path / "a.cif").write_text(
+        "data_one\n_cell_length_a\t5.43(1)\nloop_\n_publ_author_name\n'Doe, J.'\n'Roe, R.'\n"
+        "loop_\n_publ_author_address\n_publ_author_email\n'Here' a@b\n_journal_year 1999\n"
+        "loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n'-x,y,z'\n# end\n"
+    )
+    (document,), _ = read("cif", tmp_path / "a.cif")
+    assert document.text.splitlines() == [
+        *("cell length a: 5.43(1)", "publ author name: Doe, J.; Roe, R.", "journal year: 1999"),
+    ]
 
 
 def test_very_many_atoms_are_no_load(tmp_path):
@@ -227,11 +301,62 @@ def test_markdown_has_sections_outside_of_fences(tmp_path):
     assert headings(document) == [("# Guide", ("Guide",)), ("## Use", ("Guide", "Use"))]
 
 
+def test_underlined_headings_are_sections(tmp_path):
+    """Of reStructuredText by their order; in Markdown a line below a list or a table is a rule."""
+    (tmp_path / "a.rst").write_text(
+        "====\nTop\n====\n\nIntro\n\nUse\n---\n\nx\n"
+        "\nDetail\n~~~~~~\ny\n\nEnd\n---\n\na longer line\n---\n"
+    )
+    (tmp_path / "b.md").write_text(
+        "---\ntitle: x\n---\n\nTop\n===\n\n- item\n---\n"
+        "\ntwo\nlines\n---\n\n```\nNo\n===\n```\n\nPart\n----\n"
+    )
+    (rst, markdown), _ = read("text", tmp_path)
+    assert (rst.title, markdown.title) == ("Top", "Top")
+    paths = [part.path for part in rst.sections]
+    assert paths == [("Top",), ("Top", "Use"), ("Top", "Use", "Detail"), ("Top", "End")]
+    assert [part.path for part in markdown.sections] == [("Top",), ("Top", "Part")]
+    starts = [markdown.text[part.start :].split("\n")[0] for part in markdown.sections]
+    assert starts == ["Top", "Part"]
+
+
 def test_text_in_utf_16_is_read_by_its_mark(tmp_path):
     """Windows writes it; without a mark nothing is guessed."""
     (tmp_path / "a.txt").write_bytes("Grüße\r\nzwei".encode("utf-16"))
     (document,), _ = read("text", tmp_path / "a.txt")
     assert document.text == "Grüße\nzwei"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "name"),
+    [
+        (
+            "Die L\u00f6slichkeit von S\u00e4uren wird bei 25 \u00b0C gemessen. ",
+            "latin-1",
+            "cp1252",
+        ),
+        ("It\u2019s a \u201csmall\u201d thing \u2013 really. ", "cp1252", "cp1252"),
+        (
+            "\u6c34\u306e\u6eb6\u89e3\u5ea6\u306f\u6e29\u5ea6\u3067\u5909\u308f\u308b\u3002",
+            "shift-jis",
+            "cp932",
+        ),
+        (
+            "\u0420\u0430\u0441\u0442\u0432\u043e\u0440 "
+            "\u043a\u0438\u0441\u043b\u043e\u0442\u044b "
+            "\u0438 \u0441\u043e\u043b\u0438. ",
+            "cp1251",
+            "cp1251",
+        ),
+        ("Plain words of English. ", "utf-16-le", "utf_16_le"),
+    ],
+)
+def test_text_in_another_encoding_is_read_and_the_guess_counted(tmp_path, text, encoding, name):
+    (tmp_path / "a.txt").write_bytes((text * 4).encode(encoding))
+    (document,), rejects = read("text", tmp_path)
+    assert document.text == text * 4
+    assert document.metadata["encoding"] == name
+    assert (rejects.n_rejected, rejects.skipped) == (0, {"encoding guessed": 1})
 
 
 def test_pdf_pages_are_marked_and_scans_counted(tmp_path):
@@ -250,6 +375,19 @@ def test_pdf_pages_are_marked_and_scans_counted(tmp_path):
     assert read("pdf", tmp_path / "locked.pdf")[1].by_reason == {"encrypted": 1}
 
 
+def test_a_damaged_page_of_a_pdf_costs_that_page(tmp_path):
+    import pypdf
+    from pypdf.generic import NameObject
+
+    whole = written.write_pdf(tmp_path / "a.pdf", ["first page", "second page"])
+    writer = pypdf.PdfWriter(clone_from=str(whole))
+    writer.pages[0]["/Contents"].get_object()[NameObject("/Filter")] = NameObject("/NoSuch")
+    writer.write(whole)
+    (document,), rejects = read("pdf", whole)
+    assert document.text == "second page"
+    assert rejects.by_reason == {"page left out": 1}
+
+
 def test_html_is_its_main_text(tmp_path):
     """Menus, scripts and footers are left out, headings are sections."""
     (document,), _ = read("html", written.write_html(tmp_path / "a.html"))
@@ -257,6 +395,7 @@ def test_html_is_its_main_text(tmp_path):
     assert [path for _, path in headings(document)][-1] == ("Garden notes", "Watering")
     assert "tomatoes" in document.text
     assert not any(word in document.text for word in ("Shop", "Cookies", "var x"))
+    assert document.metadata["language"] == "en"
 
 
 def test_docx_has_headings_and_tables_in_order(tmp_path):
@@ -281,6 +420,18 @@ def test_epub_has_chapters_in_reading_order(tmp_path):
     assert document.metadata == {"author": "A. Writer", "language": "en"}
 
 
+def test_epub_pages_keep_text_outside_of_paragraphs(tmp_path):
+    """Old books put lines into divisions, with line breaks between them."""
+    page = (
+        '<html xmlns="http://www.w3.org/1999/xhtml"><body><h1>One<br/>Two</h1>'
+        "<div>loose <i>words</i> here<p>inner</p>after<br/>all</div>"
+        "<ul><li><p>a</p><p>b</p></li></ul><pre>x\n  y</pre></body></html>"
+    )
+    (document,), _ = read("epub", written.write_epub(tmp_path / "b.epub", chapter=page))
+    expected = "One Two\n\nloose words here\n\ninner\n\nafter all\n\na\n\nb\n\nx\n  y"
+    assert document.text == f"{expected}\n\n{expected}"
+
+
 def test_notebooks_are_text_code_and_output(tmp_path):
     """Cells in order, code in fences, what was printed behind it."""
     (document,), _ = read("notebook", written.write_notebook(tmp_path / "a.ipynb"))
@@ -297,6 +448,32 @@ def test_arrow_files_and_streams(tmp_path, is_stream):
     documents, rejects = read("arrow", file)
     assert [(d.doc_id, d.title, d.text) for d in documents] == written.ROWS
     assert rejects.n_rejected == 1
+
+
+def test_a_saved_dataset_is_read_without_its_caches(tmp_path):
+    """What `datasets` writes beside the rows is no document, and no damage."""
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        written.write_arrow(tmp_path / split / "data-00000-of-00001.arrow", is_stream=True)
+        written.write_arrow(tmp_path / split / "cache-1f.arrow", is_stream=True)
+        (tmp_path / split / "state.json").write_text('{"_data_files": []}')
+        (tmp_path / split / "dataset_info.json").write_text("{}")
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    assert detect_reader(tmp_path) == detect_reader(tmp_path / "train") == "arrow"
+    documents, rejects = read("arrow", tmp_path)
+    assert len(documents) == 4
+    assert documents[0].metadata["path"] == "test/data-00000-of-00001.arrow"
+    assert rejects.by_reason == {"missing id": 2}
+    assert rejects.skipped == {"cache of a dataset": 2}
+
+
+def test_sqlite_bytes_that_are_no_text_cost_their_row(tmp_path):
+    with sqlite3.connect(written.write_sqlite(tmp_path / "a.db")) as database:
+        database.execute("INSERT INTO notes VALUES (8, 'Odd', CAST(x'66ff' AS TEXT), NULL)")
+    database.close()
+    documents, rejects = read("sqlite", tmp_path / "a.db")
+    assert len(documents) == 2
+    assert rejects.by_reason == {"missing text": 1, "not valid Unicode": 1}
 
 
 def test_sqlite_tables_with_text_are_read(tmp_path):

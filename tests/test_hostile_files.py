@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from lbr_search.corpus import guarded
+from lbr_search.corpus import compressed, guarded
 from lbr_search.corpus.formats import archive
 from lbr_search.corpus.rejects import Rejects
 from lbr_search.errors import MissingExtraError
+from lbr_search.ingest import build_index
 from lbr_search.protocols import ReadOptions
 from lbr_search.registry import READERS
 from lbr_search.types import Document
+from lbr_search.upkeep.sync import sync
 from tests import written
+from tests.conftest import HashEncoder
 
 
 def read(name: str, path: Path) -> tuple[list[Document], Rejects]:
@@ -108,6 +113,21 @@ def test_members_cannot_leave_their_folder(tmp_path):
     assert not Path("/tmp/lbr-abs.txt").exists()
 
 
+def test_members_without_a_name_are_unsafe(tmp_path):
+    """Found by fuzzing: the standard library ends in an IndexError."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as packed:
+        packed.writestr("a.txt", "text")
+        nameless = zipfile.ZipInfo("b.txt")
+        nameless.filename = ""
+        with packed.open(nameless, "w") as stream:
+            stream.write(b"text")
+    (tmp_path / "a.zip").write_bytes(data.getvalue())
+    documents, rejects = read("archive", tmp_path / "a.zip")
+    assert [d.doc_id for d in documents] == ["a.zip::a.txt"]
+    assert rejects.by_reason == {"unsafe member": 1}
+
+
 def test_archives_in_archives_end(tmp_path):
     """A quine of a zip would go on forever: the second level is not unpacked."""
     inner = io.BytesIO()
@@ -149,6 +169,21 @@ def test_nul_bytes_and_one_long_line(tmp_path):
     documents, rejects = read("text", tmp_path)
     assert [d.doc_id for d in documents] == ["b.txt"]
     assert rejects.by_reason == {"binary": 1}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.sdf", "a.obo", "a.nbib", "a.smi", "a.cif"])
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch, name):
+    """Also one that unpacks from a few bytes; what stands in other files is read."""
+    monkeypatch.setattr(compressed, "MAX_LINE_BYTES", 100_000)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"x" * 10_000_000))
+    (tmp_path / "b.txt").write_text("text")
+    tracemalloc.start()
+    documents, rejects = read("files", tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [d.doc_id for d in documents] == ["b.txt"]
+    assert rejects.by_reason == {"damaged": 1}
+    assert peak < 5_000_000
 
 
 def test_a_folder_of_links_ends(tmp_path):
@@ -248,3 +283,65 @@ def test_a_missing_package_names_its_extra(tmp_path, monkeypatch):
 def _empty(path: Path) -> Path:
     path.write_text("")
     return path
+
+
+def test_a_file_that_vanishes_while_its_folder_is_read_is_put_on_record(tmp_path):
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text(name)
+    rejects = Rejects(None)
+    documents = READERS.resolve("text")(tmp_path, options=ReadOptions(), rejects=rejects)
+    assert next(documents).doc_id == "a.txt"
+    (tmp_path / "b.txt").unlink()
+    assert [d.doc_id for d in documents] == ["c.txt"]
+    assert rejects.by_reason == {"unreadable": 1}
+
+
+def test_a_source_that_changes_while_it_is_read_is_read_again_by_sync(tmp_path):
+    """What is recorded of a file is its state before it was opened."""
+    source = tmp_path / "notes.jsonl"
+    source.write_text('{"_id": "a", "text": "first"}\n')
+
+    class Slow(HashEncoder):
+        def encode_passages(self, texts, *, report=None):
+            if "first" in texts:
+                source.write_text('{"_id": "b", "text": "second"}\n')
+            return super().encode_passages(texts, report=report)
+
+    assert build_index([source], tmp_path / "i", encoder=Slow()).build.n_added == 1
+    report = sync(tmp_path / "i", encoder=HashEncoder())
+    assert report.build is not None
+    assert (report.build.n_added, report.build.n_deleted) == (1, 1)
+
+
+def test_a_path_of_four_thousand_characters(tmp_path, monkeypatch):
+    """As long as the system takes at all; deeper ones are refused with a message."""
+    monkeypatch.chdir(tmp_path)
+    folder, part = Path.cwd(), "\u00e9 " + "d" * 190
+    while len(os.fsencode(folder)) < 3_700:
+        Path(part).mkdir()
+        os.chdir(part)
+        folder /= part
+    (folder / "a b.txt").write_text("text")
+    (folder / "c.html").write_text(
+        "<html><body><p>" + "words of a page " * 30 + "</p></body></html>"
+    )
+    monkeypatch.chdir(tmp_path)
+    documents, rejects = read("files", tmp_path)
+    assert len(documents) == 2
+    assert rejects.n_rejected == 0
+
+
+def test_a_read_only_source_stays_as_it_is(tmp_path):
+    """No journal, cache or lock is written beside it."""
+    for name in ("sqlite", "text", "pdf"):
+        (tmp_path / name).mkdir()
+        written.source_for(name, tmp_path / name)
+    before = sorted((f, f.stat().st_mtime_ns) for f in tmp_path.rglob("*"))
+    for folder in (tmp_path, *(f for f in tmp_path.iterdir() if f.is_dir())):
+        folder.chmod(0o500)
+    try:
+        assert len(read("files", tmp_path)[0]) >= 6
+        assert sorted((f, f.stat().st_mtime_ns) for f in tmp_path.rglob("*")) == before
+    finally:
+        for folder in (tmp_path, *(f for f in tmp_path.iterdir() if f.is_dir())):
+            folder.chmod(0o700)

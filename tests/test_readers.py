@@ -390,7 +390,7 @@ def test_text_folder_ids_titles_and_rejects(tmp_path):
     (tmp_path / "sub" / ".git" / "x.md").write_text("hidden")
     (tmp_path / "sub" / "b.md").write_text("```\n# no\n```\n\n## Real title ##\ntext")
     (tmp_path / "a.txt").write_text("# not a heading in plain text")
-    (tmp_path / "c.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "c.txt").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x01")
     (tmp_path / "d.md").write_text(" \n")
     (tmp_path / "e.html").write_text("other kind")
     documents, rejects = read(read_text_folder, tmp_path, ReadOptions(domain="medical"))

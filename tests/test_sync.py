@@ -171,7 +171,7 @@ def test_a_changed_file_that_cannot_be_read_keeps_its_documents(index, tree, enc
 
 def test_a_new_file_that_cannot_be_read_is_no_work_each_time(index, tree, encoder):
     """It is put on record once, and looked at again when its bytes change."""
-    (tree / "bad.txt").write_bytes(b"\xff")
+    (tree / "bad.txt").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x01")
     report = sync(index, encoder=encoder)
     assert (report.build, report.rejected) == (None, {"not UTF-8": 1})
     assert not sync(index, encoder=encoder).has_changes

@@ -76,7 +76,7 @@ CHAPTER = """<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml">
 <body><h1>Chapter {number}</h1><p>{text}</p><script>no()</script></body></html>"""
 
 
-def write_epub(path: Path, title: str = "A Small Book") -> Path:
+def write_epub(path: Path, title: str = "A Small Book", chapter: str = CHAPTER) -> Path:
     """A book of two chapters as EPUB 3 says: container, package, chapters; `mimetype` first."""
     texts = {1: "The storm came at night.", 2: "The sea was calm."}
     # stored in the other order, so that only the spine tells how to read; a space in each name
@@ -91,7 +91,7 @@ def write_epub(path: Path, title: str = "A Small Book") -> Path:
         package = PACKAGE.format(title=title, items=items, spine=spine)
         packed.writestr("EPUB/content.opf", package)
         for n in sorted(texts, reverse=True):
-            packed.writestr(f"EPUB/chap {n}.xhtml", CHAPTER.format(number=n, text=texts[n]))
+            packed.writestr(f"EPUB/chap {n}.xhtml", chapter.format(number=n, text=texts[n]))
     return path
 
 
@@ -360,7 +360,7 @@ def _beir_source(folder: Path) -> Path:
 def _text_source(folder: Path) -> Path:
     for doc_id, title, text in ROWS:
         (folder / f"{doc_id}.md").write_text(f"# {title}\n{text}\n")
-    (folder / "bad.txt").write_bytes(b"\xff")
+    (folder / "bad.txt").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x01")
     return folder
 
 
@@ -397,6 +397,19 @@ def _arrow_source(folder: Path) -> Path:
 
 def _sqlite_source(folder: Path) -> Path:
     return write_sqlite(folder / "notes.db")
+
+
+def write_query(folder: Path, **values: str) -> Path:
+    """A file of a query for the database of `write_sqlite`."""
+    write_sqlite(folder / "notes.db")
+    asked = {"url": "sqlite:///notes.db", "query": "SELECT * FROM notes", **values}
+    path = folder / "notes.sql.toml"
+    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in asked.items()))
+    return path
+
+
+def _sql_source(folder: Path) -> Path:
+    return write_query(folder)
 
 
 def _pubmed_source(folder: Path) -> Path:
@@ -463,7 +476,7 @@ def _files_source(folder: Path) -> Path:
     (folder / "src" / "a.js").write_text("function one() { return 1 }\n")
     (folder / "README.md").write_text("# Title\n\nText.\n")
     (folder / "rows.jsonl").write_text(json_lines())
-    (folder / "bad.txt").write_bytes(b"\xff")
+    (folder / "bad.txt").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x01")
     return folder
 
 

@@ -142,22 +142,37 @@ def _trials(path: Path, words: Words, n: int) -> None:
 
 
 def _obo(path: Path, words: Words, n: int) -> None:
-    terms = (
-        f'[Term]\nid: T:{i}\nname: {words.name()}\ndef: "{words.text(30)}" []\n'
-        f'synonym: "{words.name()}" EXACT []\nis_a: T:0 ! {words.name()}\n'
-        for i in range(n)
-    )
-    path.write_text("\n".join(terms), "utf-8")
+    """Terms as of different ontologies: some are a name alone, some have much of everything."""
+
+    def term(i: int) -> str:
+        shape = i % 4
+        lines = [f"[Term]\nid: T:{i}\nname: {words.text(1 + shape)}"]
+        lines += [f'def: "{words.text(15 * shape)}" [PMID:{i}]'] * (shape > 0)
+        lines += [f'synonym: "{words.text(2)}" EXACT []' for _ in range(2 * shape)]
+        lines += [f"xref: X:{i}{x}" for x in range(3 * shape)]
+        lines += [f"is_a: T:{p} ! {words.name()}" for p in range(1 + shape // 2)]
+        lines += [f'comment: "{words.text(12)}"'] * (shape == 3)
+        return "\n".join(lines) + "\n"
+
+    path.write_text("\n".join(map(term, range(n))), "utf-8")
 
 
 def _sdf(path: Path, words: Words, n: int) -> None:
-    atoms = "    0.0000    0.0000    0.0000 C   0  0\n" * 30 + "  1  2  1  0\n" * 31
-    records = (
-        f"{words.name()}\n\n\n 30 31  0\n{atoms}M  END\n> <ChEBI ID>\nCHEBI:{i}\n\n"
-        f"> <ChEBI Name>\n{words.name()}\n\n> <Definition>\n{words.text(30)}\n\n$$$$\n"
-        for i in range(n)
-    )
-    path.write_text("".join(records), "utf-8")
+    """Compounds of 8 to 60 atoms; some have a name alone, some synonyms, numbers and a text."""
+
+    def record(i: int) -> str:
+        size, shape = 8 + i * 7 % 53, i % 4
+        atoms = "    1.2124   -0.7000    0.0000 C   0  0\n" * size + "  1  2  1  0\n" * size
+        tags = {"ChEBI ID": f"CHEBI:{i}", "ChEBI Name": words.text(1 + shape)}
+        if shape > 0:
+            tags |= {"Definition": words.text(15 * shape), "Mass": f"{i % 500}.0{shape}"}
+        if shape > 1:
+            synonyms = "\n".join(words.text(2) for _ in range(4 * shape))
+            tags |= {"Synonyms": synonyms, "SMILES": "CC(=O)N" * shape, "Formulae": f"C{size}H9"}
+        data = "".join(f"> <{tag}>\n{value}\n\n" for tag, value in tags.items())
+        return f"{words.name()}\n  made\n\n{size:3}{size:3}  0\n{atoms}M  END\n{data}$$$$\n"
+
+    path.write_text("".join(map(record, range(n))), "utf-8")
 
 
 def _cif(path: Path, words: Words, n: int) -> None:

@@ -24,7 +24,7 @@ from lbr_search.protocols import Encoder, ReadOptions
 from lbr_search.registry import nearest
 
 N_DOCUMENTS = 1_000
-FEW = {"html": 100, "pdf": 20, "docx": 30, "epub": 10, "jats": 150, "notebook": 300}
+FEW = {"html": 400, "pdf": 60, "docx": 200, "epub": 60, "jats": 150, "notebook": 300}
 """Documents of a sample where they are large or slow to make."""
 N_ENCODED = 48
 """Chunks of each source that the encoder is timed on, right after the source was read."""

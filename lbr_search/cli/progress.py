@@ -136,18 +136,18 @@ def ingest_text(state: IngestProgress) -> str:
 
     >>> from lbr_search.index.report import BuildProgress
     >>> from lbr_search.ingest import IngestProgress
-    >>> ingest_text(IngestProgress(BuildProgress("encode", 200, 500, 50.0, 10.0), 1000))
-    'encode: 200 of 1,000 documents, 500 chunks, 50 chunks/s, 0:10 so far, 0:40 left'
+    >>> ingest_text(IngestProgress(BuildProgress("encode", 200, 500, 50.0, 10.0), 0.2))
+    'encode: 200 documents, 500 chunks, 50 chunks/s, 0:10 so far, 20 % read, 0:40 left'
     """
     left = state.seconds_left
-    return build_text(state.build, state.n_expected) + (f", {clock(left)} left" if left else "")
+    ahead = f", {state.share_read * 100:.0f} % read, {clock(left)} left" if left else ""
+    return build_text(state.build) + ahead
 
 
-def build_text(state: BuildProgress, n_expected: int = 0) -> str:
+def build_text(state: BuildProgress) -> str:
     """A build's state in one line, without the time left."""
-    of_all = f" of {n_expected:,}" if n_expected else ""
     return (
-        f"{state.phase}: {state.n_documents:,}{of_all} documents, {state.n_chunks:,} chunks,"
+        f"{state.phase}: {state.n_documents:,} documents, {state.n_chunks:,} chunks,"
         f" {state.chunks_per_s:,.0f} chunks/s, {clock(state.seconds)} so far"
     )
 

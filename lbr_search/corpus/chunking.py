@@ -20,6 +20,9 @@ _BLOCK_CHARS = 100_000
 _SEAM_TOKENS = 1
 """What joining title and text can add: a word after a blank may be cut into one token more."""
 
+_SHORT_MARGIN = 8
+"""Tokens that tokenizers may add of their own: a blank before title and text, the seam."""
+
 _PARAGRAPH, _LINE_OR_SENTENCE, _WORD, _TOKEN = 3, 2, 1, 0
 _SENTENCE_ENDS = ".!?"
 _CLOSERS = "\"')]}\N{RIGHT DOUBLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
@@ -109,7 +112,7 @@ def _spans(
     document: Document, token_spans: TokenSpans, config: ChunkConfig
 ) -> Iterator[tuple[int, int, str]]:
     """Half-open character spans of the chunks of one document, and the title of each."""
-    if config.chunk_tokens == 0:
+    if config.chunk_tokens == 0 or _surely_fits(document, config.chunk_tokens):
         yield 0, len(document.text), document.title
         return
     tokens = _tokenise(document, token_spans)
@@ -121,6 +124,16 @@ def _spans(
         budget = max(config.chunk_tokens - n_title, config.chunk_tokens // 2, 1)
         for start, end in _windows(tokens, part, budget, min(config.overlap, budget // 2)):
             yield start, end, headed(document.title, path_at(document.text, part, inner, start))
+
+
+def _surely_fits(document: Document, chunk_tokens: int) -> bool:
+    """Whether a document is one chunk whatever the tokenizer: no token of ASCII is shorter than 1.
+
+    Names and definitions of ontologies are; cutting them takes longer than reading them.
+    """
+    n_chars = len(document.title) + len(document.text) + _SHORT_MARGIN
+    is_short = n_chars <= chunk_tokens and not document.sections
+    return is_short and document.text.isascii() and document.title.isascii()
 
 
 def _windows(tokens: _Tokens, part: Part, budget: int, overlap: int) -> Iterator[tuple[int, int]]:

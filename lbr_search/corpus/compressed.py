@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TextIO, cast
+from typing import IO, TYPE_CHECKING, ClassVar, TextIO, cast
 
 from lbr_search.errors import CorpusError
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 COMPRESSIONS = (".gz", ".xz", ".zst")
 """Suffixes that are unpacked while reading."""
+
+MAX_LINE_BYTES = 256_000_000
+"""A longer line is refused: it would have to fit the memory several times over."""
 
 _BLOCK_BYTES = 1 << 16
 _BOM = b"\xef\xbb\xbf"
@@ -47,6 +50,30 @@ def find_compressed(folder: Path, name: str) -> Path | None:
     return found[0] if found else None
 
 
+class SourceFile(io.FileIO):
+    """A file of a source, open for reading; what is taken from all of them is counted."""
+
+    n_bytes_read: ClassVar[int] = 0
+    """By this process and its readers apart, since it began; shows how far an ingest is."""
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        """As of a file."""
+        n_bytes = super().readinto(buffer)
+        SourceFile.n_bytes_read += n_bytes or 0
+        return n_bytes
+
+    def readall(self) -> bytes:
+        """As of a file."""
+        data = super().readall()
+        SourceFile.n_bytes_read += len(data)
+        return data
+
+
+def count_read(path: Path) -> None:
+    """Count a file that a library has read by itself."""
+    SourceFile.n_bytes_read += path.stat().st_size
+
+
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for reading, unpacked by its suffix.
@@ -56,7 +83,10 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             also when that shows only while the caller reads.
     """
     try:
-        with _opener(path) as stream:
+        with (
+            io.BufferedReader(SourceFile(path), _BLOCK_BYTES) as packed,
+            _unpacked(path, packed) as stream,
+        ):
             yield stream
     except EOFError as error:
         raise _damaged(path, "it ends early (truncated)") from error
@@ -76,10 +106,17 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     A UTF-8 byte order mark at the start is left out.
 
     Raises:
-        CorpusError: as `open_bytes`.
+        CorpusError: as `open_bytes`; also a line over `MAX_LINE_BYTES`, of which no more is read.
     """
     with open_bytes(path) as stream:
-        for number, line in enumerate(stream, start=1):
+        number = 0
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise CorpusError(
+                    f"{path}:{number} is longer than {MAX_LINE_BYTES:,} bytes.",
+                    "end each record with a line end, or convert the file",
+                )
             yield number, line.removeprefix(_BOM) if number == 1 else line
 
 
@@ -155,15 +192,15 @@ class _ZstdReader(io.RawIOBase):
             self._frame = self._library.ZstdDecompressor().decompressobj()
 
 
-def _opener(path: Path) -> IO[bytes]:
+def _unpacked(path: Path, packed: IO[bytes]) -> IO[bytes]:
     suffix = path.suffix.lower()
     if suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
+        return cast(IO[bytes], gzip.open(packed, "rb"))
     if suffix == ".xz":
-        return cast(IO[bytes], lzma.open(path, "rb"))
+        return cast(IO[bytes], lzma.open(packed, "rb"))
     if suffix == ".zst":
-        return io.BufferedReader(_ZstdReader(path.open("rb")), buffer_size=_BLOCK_BYTES)
-    return path.open("rb")
+        return io.BufferedReader(_ZstdReader(packed), buffer_size=_BLOCK_BYTES)
+    return packed
 
 
 def _damaged(path: Path, reason: str) -> CorpusError:

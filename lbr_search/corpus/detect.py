@@ -9,7 +9,8 @@ from lbr_search.corpus.code.languages import CODE_SUFFIXES
 from lbr_search.corpus.compressed import COMPRESSIONS, find_compressed, open_bytes, plain_name
 from lbr_search.corpus.formats.archive import SUFFIXES as ARCHIVE_SUFFIXES
 from lbr_search.corpus.formats.chemistry import STRUCTURE_COLUMNS
-from lbr_search.corpus.formats.columnar import ARROW_SUFFIXES
+from lbr_search.corpus.formats.columnar import ARROW_SUFFIXES, DATASET_FILES
+from lbr_search.corpus.formats.sql import SQL_SUFFIX
 from lbr_search.corpus.readers import TEXT_SUFFIXES
 from lbr_search.corpus.records import TEXT_COLUMNS
 from lbr_search.corpus.walk import walk_tree
@@ -69,6 +70,8 @@ def detect_reader(path: Path) -> str:
         return _detect_folder(path)
     if path.suffix.lower() == ".py":
         return "python"
+    if path.name.lower().endswith(SQL_SUFFIX):  # not in folders: other people's may be anywhere
+        return "sql"
     name = detect_file(path)
     if name is None:
         raise _unknown_kind(path)
@@ -126,6 +129,8 @@ def _head(path: Path) -> bytes:
 def _detect_folder(path: Path) -> str:
     if find_compressed(path, "corpus.jsonl") is not None:
         return "beir"
+    if any((path / name).is_file() for name in DATASET_FILES):
+        return "arrow"
     kinds: set[str] = set()
     for file in walk_tree(path):
         kind = detect_file(file)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from lbr_search.corpus.compressed import plain_name
+from lbr_search.corpus.compressed import SourceFile, plain_name
 from lbr_search.corpus.records import RowError, check_document
 from lbr_search.corpus.walk import walk_tree
 from lbr_search.errors import CorpusError
@@ -19,6 +19,15 @@ file begins with the name and ``::``, and any other is the document's own (an ac
 
 MAX_FILE_BYTES = 256_000_000
 """Files that are read whole (not line by line, not as a stream) may be at most so large."""
+
+_GUESS_BYTES = 65_536
+_WIDE = ("utf_16_le", "utf_16_be")
+"""In which English holds NUL bytes."""
+_ENCODINGS = (
+    *("cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256"),
+    *("cp932", "euc_jp", "iso2022_jp", "gb18030", "big5", "cp949"),
+)
+"""In use; of the hundred that Python knows, some fit any bytes."""
 
 
 def read_each(
@@ -103,7 +112,8 @@ def read_whole(file: Path) -> bytes:
     size = file.stat().st_size
     if size > MAX_FILE_BYTES:
         raise RowError(f"too large: {size:,} bytes, at most {MAX_FILE_BYTES:,}")
-    return file.read_bytes()
+    with SourceFile(file) as opened:
+        return opened.readall()
 
 
 def decoded(data: bytes) -> str:
@@ -122,3 +132,39 @@ def decoded(data: bytes) -> str:
     if "\0" in text:
         raise RowError("binary: it holds NUL characters")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def detected(data: bytes) -> tuple[str, str]:
+    """Text as `decoded`, else in the encoding that its bytes fit best, and that encoding.
+
+    Returns:
+        The text, and "" or the Python name of an encoding that was guessed.
+
+    Raises:
+        RowError: no encoding of text fits.
+    """
+    try:
+        return decoded(data), ""
+    except RowError as error:
+        encoding = _guess(data)
+        if encoding is None:
+            raise
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:  # only the beginning fits
+            raise error from None
+    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+
+
+def _guess(data: bytes) -> str | None:
+    import charset_normalizer
+
+    known = _WIDE if b"\0" in data else _ENCODINGS
+    best = charset_normalizer.from_bytes(data[:_GUESS_BYTES], cp_isolation=list(known)).best()
+    if best is None or best.encoding not in known:
+        return None
+    if any(not one.isprintable() and not one.isspace() for one in str(best)):
+        return None  # bytes of no text fit some encoding too, but give control characters
+    # what is the same text in both is called by the name that more people know
+    is_western = "cp1252" in (best.encoding, *best.could_be_from_charset)
+    return "cp1252" if is_western else str(best.encoding)

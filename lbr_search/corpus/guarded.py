@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from lbr_search.corpus.compressed import count_read
 from lbr_search.corpus.each import Parse
 from lbr_search.corpus.records import RowError
 from lbr_search.errors import LbrError, MissingExtraError
@@ -46,6 +47,7 @@ def guarded(target: str) -> Parse:
         child = _take()
         try:
             yield from child.parse(target, file, options, rejects)
+            count_read(file)
         finally:
             _give_back(child)
 

@@ -78,7 +78,8 @@ def take_inventory(source: ResolvedSource, known: Mapping[str, FileState]) -> di
     states = {}
     for name, file in _files(source):
         try:
-            states[name] = _state(file, known.get(name))
+            state = _state(file, known.get(name))
+            states[name] = _asked_now(state) if source.reader == "sql" else state
         except OSError as error:
             raise CorpusError(
                 f"{file} cannot be read: {error.strerror}.", f"check it with ls -l {file}"
@@ -182,6 +183,11 @@ def _state(file: Path, known: FileState | None) -> FileState:
         while block := stream.read(1 << 20):
             digest.update(block)
     return FileState(*stamp, digest.hexdigest(), is_settled=now - stamp[1] > RACE_NS)
+
+
+def _asked_now(state: FileState) -> FileState:
+    """A query's rows may change while its file stays: it counts as changed each time."""
+    return dataclasses.replace(state, digest=f"{state.digest} {time.time_ns()}", is_settled=False)
 
 
 def _stamp(state: FileState) -> tuple[int, int, int]:

@@ -10,6 +10,9 @@ from lbr_search.types import Document, MetadataValue, Section
 
 _HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r"^ {0,3}(```|~~~)")
+_UNDERLINE = re.compile(r"^([=\-~^\"'`#*+.:_])\1{2,}[ \t]*\r?\n?$")
+_NO_TITLE = re.compile(r"[-*+>|]|\d+[.)] ")
+"""What a line of Markdown begins with that a line of marks makes no heading of: lists, tables."""
 _BLANKS = re.compile(r"[^\S\n]+")
 _MAX_HEADING_CHARS = 200
 
@@ -78,25 +81,64 @@ def tidy(text: str) -> str:
 
 
 def markdown_sections(text: str) -> tuple[Section, ...]:
-    r"""The sections of a Markdown text, by its ATX headings outside of code fences.
+    r"""The sections of a Markdown text, by its headings outside of code fences.
 
     >>> [(s.start, s.path) for s in markdown_sections("# A\nx\n## B\n")]
     [(0, ('A',)), (6, ('A', 'B'))]
+    >>> [(s.start, s.path) for s in markdown_sections("A\n===\nx\n\nB\n---\n")]
+    [(0, ('A',)), (9, ('A', 'B'))]
     """
-    sections: list[Section] = []
-    path: list[tuple[int, str]] = []
+    headings: list[tuple[int, int, str]] = []
     fence, at = "", 0
+    before, before_at, is_alone = "", 0, True
     for line in text.splitlines(keepends=True):
         marks = _FENCE.match(line)
         if marks and fence in ("", marks[1]):
             fence = "" if fence else marks[1]
         elif not fence and (match := _HEADING.match(line.rstrip("\r\n"))):
-            level = len(match[1])
-            while path and path[-1][0] >= level:
-                path.pop()
-            path.append((level, one_line(match[2])[:_MAX_HEADING_CHARS]))
-            sections.append(Section(at, tuple(name for _, name in path)))
+            headings.append((at, len(match[1]), match[2]))
+        elif not fence and is_alone and before and not _NO_TITLE.match(before):
+            match = _UNDERLINE.match(line)
+            if match and match[1] in "=-":
+                headings.append((before_at, 1 if match[1] == "=" else 2, before))
+        is_alone = not before
+        before, before_at = ("" if fence or marks else line.strip()), at
         at += len(line)
+    return _nested(headings)
+
+
+def rst_sections(text: str) -> tuple[Section, ...]:
+    r"""The sections of a reStructuredText: titles with a line of marks below, or above too.
+
+    >>> [(s.start, s.path) for s in rst_sections("===\nTop\n===\n\nPart\n----\nx\n")]
+    [(0, ('Top',)), (13, ('Top', 'Part'))]
+    """
+    headings: list[tuple[int, int, str]] = []
+    levels: dict[tuple[str, bool], int] = {}
+    lines = ["", "", *text.splitlines(keepends=True)]
+    at = 0
+    for above, title, line in zip(lines, lines[1:], lines[2:], strict=False):
+        match, over = _UNDERLINE.match(line), _UNDERLINE.match(above)
+        name = title.strip()
+        if match and name and len(line.rstrip()) >= len(name) and not _UNDERLINE.match(title):
+            has_line_above = over is not None and over[1] == match[1]
+            if has_line_above or not above.strip():
+                level = levels.setdefault((match[1], has_line_above), len(levels) + 1)
+                start = at - len(title) - (len(above) if has_line_above else 0)
+                headings.append((start, level, name))
+        at += len(line)
+    return _nested(headings)
+
+
+def _nested(headings: list[tuple[int, int, str]]) -> tuple[Section, ...]:
+    """(Start, level, title) of each heading -> sections with the headings above them."""
+    sections: list[Section] = []
+    path: list[tuple[int, str]] = []
+    for start, level, title in headings:
+        while path and path[-1][0] >= level:
+            path.pop()
+        path.append((level, one_line(title)[:_MAX_HEADING_CHARS]))
+        sections.append(Section(start, tuple(name for _, name in path)))
     return tuple(sections)
 
 

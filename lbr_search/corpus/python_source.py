@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lbr_search.corpus.compressed import count_read
 from lbr_search.corpus.readers import walk_files
 from lbr_search.corpus.records import RowError, check_document
 from lbr_search.protocols import ReadOptions, RejectSink
@@ -78,6 +79,7 @@ def source_lines(file: Path) -> list[str]:
     try:
         with tokenize.open(file) as stream:
             lines = stream.read().split("\n")
+        count_read(file)
     except OSError as error:
         raise RowError(f"unreadable: {error.strerror}") from error
     except (SyntaxError, UnicodeDecodeError, LookupError) as error:

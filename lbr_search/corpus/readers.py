@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lbr_search.corpus.compressed import COMPRESSIONS, find_compressed, read_lines
-from lbr_search.corpus.each import decoded, read_one, read_whole
-from lbr_search.corpus.outline import markdown_sections
+from lbr_search.corpus.each import detected, read_one, read_whole
+from lbr_search.corpus.outline import markdown_sections, rst_sections
 from lbr_search.corpus.records import RowConverter, RowError, choose_columns
 from lbr_search.corpus.walk import walk_tree
 from lbr_search.errors import CorpusError
@@ -21,6 +21,7 @@ from lbr_search.types import Document
 
 MARKDOWN_SUFFIXES = (".md", ".markdown", ".mdx")
 TEXT_SUFFIXES = (".txt", ".rst", ".text", *MARKDOWN_SUFFIXES)
+_SECTIONS = {**dict.fromkeys(MARKDOWN_SUFFIXES, markdown_sections), ".rst": rst_sections}
 
 _ROWS_TO_KNOW_COLUMNS = 100
 
@@ -88,10 +89,10 @@ def read_beir(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Itera
 def read_text_folder(
     path: Path, *, options: ReadOptions, rejects: RejectSink
 ) -> Iterator[Document]:
-    """Every .txt and .md below a folder (or one such file) as a document.
+    """Every .txt, .md and .rst below a folder (or one such file) as a document.
 
-    The id is the path relative to the folder, the title the first Markdown heading, else the
-    file's stem; the sections of a Markdown file are those of its headings. Hidden files and
+    The id is the path relative to the folder, the title the first heading, else the file's stem;
+    the sections of Markdown and reStructuredText are those of their headings. Hidden files and
     folders, and what ignore files name, are left out.
     """
     root = path if path.is_dir() else path.parent
@@ -100,14 +101,21 @@ def read_text_folder(
 
 
 def _parse_text(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
-    del rejects
-    text = decoded(read_whole(file))
+    text, encoding = detected(read_whole(file))
     if not text.strip():
         raise RowError("empty text")
-    sections = markdown_sections(text) if file.suffix.lower() in MARKDOWN_SUFFIXES else ()
+    if encoding:
+        rejects.skip(file, f"encoding guessed: {encoding}")
+    find_sections = _SECTIONS.get(file.suffix.lower())
+    sections = find_sections(text) if find_sections else ()
     title = sections[0].path[0] if sections else file.stem
     yield Document(
-        doc_id=file.name, text=text, title=title, domain=options.domain, sections=sections
+        doc_id=file.name,
+        text=text,
+        title=title,
+        domain=options.domain,
+        metadata={"encoding": encoding} if encoding else {},
+        sections=sections,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lbr_search.corpus.compressed import read_lines
+from lbr_search.corpus.compressed import SourceFile, count_read, read_lines
 from lbr_search.corpus.records import RowConverter, choose_columns
 from lbr_search.errors import CorpusError
 from lbr_search.protocols import ReadOptions, RejectSink
@@ -66,6 +66,7 @@ def read_parquet(path: Path, *, options: ReadOptions, rejects: RejectSink) -> It
                     document = converter.convert(row, number)
                     if document is not None:
                         yield document
+        count_read(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorpusError(
             f"{path} cannot be read as Parquet: {error}.", f"make or download {path.name} again"
@@ -183,6 +184,7 @@ def _column_parsers(
     """How to read the values of each metadata column: the narrowest type that fits them all."""
     kinds: dict[str, list[str]] = {n: ["int", "float", "bool"] for n in header if n not in used}
     open_names = [(place, name) for place, name in enumerate(header) if name in kinds]
+    n_bytes_before = SourceFile.n_bytes_read
     for number, (_, fields) in enumerate(_records(path, delimiter)):
         if not open_names:
             break
@@ -192,6 +194,7 @@ def _column_parsers(
             if fields[place]:
                 kinds[name] = [kind for kind in kinds[name] if _FITS[kind](fields[place])]
         open_names = [(place, name) for place, name in open_names if kinds[name]]
+    SourceFile.n_bytes_read = n_bytes_before  # the documents are still to be read
     return {name: _PARSERS[left[0] if left else "str"] for name, left in kinds.items()}
 
 

@@ -114,7 +114,11 @@ def load_backbone(name_or_folder: str, *, dtype: torch.dtype) -> Backbone:
     logging.disable_progress_bar()  # transformers draws one for what takes milliseconds
     backbone = TransformersBackbone(
         AutoModelForCausalLM.from_pretrained(
-            name_or_folder, attn_implementation="sdpa", dtype=dtype
+            name_or_folder,
+            attn_implementation="sdpa",
+            dtype=dtype,
+            trust_remote_code=False,  # left out, transformers asks the terminal whether to run it
+            use_safetensors=True,
         )
     )
     _check_causal(backbone, name_or_folder)
@@ -185,7 +189,9 @@ def read_tokenizer(name_or_folder: str) -> Tokenizer:
     else:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(name_or_folder).backend_tokenizer
+        tokenizer = AutoTokenizer.from_pretrained(
+            name_or_folder, trust_remote_code=False
+        ).backend_tokenizer
         if tokenizer is None:
             raise EncoderError(
                 f"{name_or_folder} has no fast tokenizer (tokenizer.json).",

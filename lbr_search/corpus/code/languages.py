@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ def _of(words: str) -> frozenset[str]:
 
 
 _JS_FUNCTIONS = "function_declaration generator_function_declaration method_definition"
-_JS_WRAPPERS = "export_statement lexical_declaration variable_declaration"
+_JS_WRAPPERS = "export_statement lexical_declaration variable_declaration expression_statement"
 
 LANGUAGES = (
     Language(
@@ -113,7 +114,8 @@ LANGUAGES = (
         (".go",),
         "tree_sitter_go",
         _of("function_declaration method_declaration"),
-        types=_of("type_declaration"),
+        types=_of("type_spec type_alias"),
+        wrappers=_of("type_declaration"),
     ),
     Language(
         "rust",
@@ -154,9 +156,16 @@ LANGUAGE_OF = {suffix: language for language in LANGUAGES for suffix in language
 CODE_SUFFIXES = tuple(LANGUAGE_OF)
 
 
-def language_of(file: Path) -> Language:
-    """The language of a file, by its suffix, which must be one of `CODE_SUFFIXES`."""
-    return LANGUAGE_OF[file.suffix.lower()]
+_CPP_HEADER = re.compile(r"^\s*(namespace\b|class\s+\w|template\s*<|using\s+\w)", re.MULTILINE)
+
+
+def language_of(file: Path, text: str) -> Language:
+    """The language of a file, by its suffix, which must be one of `CODE_SUFFIXES`.
+
+    A header (.h) is C++ where a line begins with what C does not have.
+    """
+    suffix = file.suffix.lower()
+    return LANGUAGE_OF[".hpp" if suffix == ".h" and _CPP_HEADER.search(text) else suffix]
 
 
 @functools.cache

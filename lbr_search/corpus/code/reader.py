@@ -9,9 +9,9 @@ from pathlib import Path
 
 from lbr_search.corpus import python_source
 from lbr_search.corpus.code.languages import CODE_SUFFIXES, Language, language_of
-from lbr_search.corpus.code.rules import skipped_by_content, skipped_by_name
+from lbr_search.corpus.code.rules import MAX_CODE_BYTES, skipped_by_content, skipped_by_name
 from lbr_search.corpus.code.symbols import CodeSymbol, first_sentence, symbols_of
-from lbr_search.corpus.each import decoded, read_one
+from lbr_search.corpus.each import detected, read_one, read_whole
 from lbr_search.corpus.records import RowError
 from lbr_search.corpus.walk import walk_tree
 from lbr_search.protocols import ReadOptions, RejectSink
@@ -49,35 +49,31 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
     """The documents of one source file.
 
     Raises:
-        RowError: it is not text in a known encoding.
+        RowError: it is not text in an encoding that is in use.
         MissingExtraError: the grammar is not installed.
     """
-    data = file.read_bytes()
+    size = file.stat().st_size
+    if size > MAX_CODE_BYTES:
+        rejects.skip(file, f"too large: {size:,} bytes, at most {MAX_CODE_BYTES:,}")
+        return
+    data = read_whole(file)
     reason = skipped_by_content(file, data)
     if reason is not None:
         rejects.skip(file, reason)
         return
-    text = _text(data)
+    text, encoding = detected(data)
+    if encoding:
+        rejects.skip(file, f"encoding guessed: {encoding}")
     if not text.strip():
         rejects.skip(file, "empty: no code")
         return
-    language = language_of(file)
+    language = language_of(file, text)
     symbols = _python(text) if language.name == "python" else None
     if symbols is None:
         symbols, has_error = symbols_of(text.encode("utf-8"), language)
         if has_error and not symbols:
             rejects.skip(file, f"read by lines: the {language.name} grammar does not fit")
     yield from _documents(file.name, text, language, symbols, options.domain)
-
-
-def _text(data: bytes) -> str:
-    """Source in UTF-8, or by its mark; else Latin-1, which code of old is written in."""
-    try:
-        return decoded(data)
-    except RowError:
-        if b"\0" in data:
-            raise
-        return data.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _python(text: str) -> list[CodeSymbol] | None:
@@ -105,6 +101,7 @@ def _python(text: str) -> list[CodeSymbol] | None:
                 summary=first_sentence(docstring.split("\n\n")[0]),
                 start=symbol.start_line - 1,
                 code=after,
+                body=max(after, body.lineno - 1),
                 end=symbol.end_line,
             )
         )
@@ -116,20 +113,20 @@ def _documents(
 ) -> Iterator[Document]:
     lines = text.split("\n")
     seen: Counter[str] = Counter()
-    for symbol in symbols:
+    for place, symbol in enumerate(symbols):
         qualified = f"{symbol.enclosing}.{symbol.name}" if symbol.enclosing else symbol.name
         doc_id = f"{name}::{qualified}"
         seen[doc_id] += 1
         if seen[doc_id] > 1:
             doc_id = f"{doc_id}:{symbol.start + 1}"
-        hidden = _inner_bodies(symbol, symbols)
+        hidden = _inner_bodies(symbols, place)
         kept = [n for n in range(symbol.start, symbol.end) if n not in hidden]
         yield _document(doc_id, name, [lines[n] for n in kept], language, domain, symbol)
     rest = _rest(lines, symbols)
     if not symbols or sum(len(line.strip()) for line in rest) >= _MIN_REST_CHARS:
         whole = CodeSymbol(
             name="", kind="module", enclosing="", signature="", summary="",
-            start=0, code=0, end=len(lines),
+            start=0, code=0, body=0, end=len(lines),
         )  # fmt: skip
         yield _document(name, name, rest, language, domain, whole)
 
@@ -167,17 +164,19 @@ def _document(
     )
 
 
-def _inner_bodies(symbol: CodeSymbol, symbols: Iterable[CodeSymbol]) -> set[int]:
+def _inner_bodies(symbols: Sequence[CodeSymbol], place: int) -> set[int]:
     """Lines of a class that stand in the documents of its members already; signatures stay."""
+    symbol = symbols[place]
     if symbol.kind != "class":
         return set()
-    return {
-        line
-        for inner in symbols
-        if inner is not symbol and symbol.start <= inner.start and inner.end <= symbol.end
-        and (inner.start, inner.end) != (symbol.start, symbol.end)
-        for line in range(inner.code + 1, inner.end)
-    }  # fmt: skip
+    hidden: set[int] = set()
+    for number in range(place + 1, len(symbols)):  # in order: its members come first
+        inner = symbols[number]
+        if inner.start >= symbol.end:
+            break
+        if inner.end <= symbol.end and (inner.start, inner.end) != (symbol.start, symbol.end):
+            hidden.update(range(max(inner.code + 1, inner.body), inner.end))
+    return hidden
 
 
 def _rest(lines: Sequence[str], symbols: Iterable[CodeSymbol]) -> list[str]:

@@ -57,8 +57,6 @@ def skipped_by_content(file: Path, data: bytes) -> str | None:
     """Why source code is left out for what it holds; None = it is not."""
     if b"\0" in data[:_PEEK_BYTES] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "binary: it holds NUL bytes"
-    if len(data) > MAX_CODE_BYTES:
-        return f"too large: {len(data):,} bytes, at most {MAX_CODE_BYTES:,}"
     head = data[:_PEEK_BYTES].split(b"\n")[:_HEAD_LINES]
     if any(_COMMENT.match(line) and _GENERATED_MARK.search(line) for line in head):
         return "generated: it says so"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _MAX_SIGNATURE_CHARS = 240
 _MARKS = re.compile(r"^\s*(/\*\*?|\*/|\*|///?!?|#+!?|--+|\"\"\"|''')|(\*/)\s*$", re.MULTILINE)
+_SIGNATURE_END = re.compile(r"(\s|=>|[{:=;])*$")
 _TAGS = re.compile(r"<[^>]+>")
 _COMMENTS = frozenset({"comment", "line_comment", "block_comment", "marginalia"})
 _BESIDE = frozenset({"attribute_item", "attribute_list", "decorator", "annotation"})
@@ -41,6 +43,8 @@ class CodeSymbol:
     """Line at which its comment begins."""
     code: int
     """Line after the comment."""
+    body: int
+    """Line after that on which the body begins: before it stand attributes and signature."""
     end: int
 
 
@@ -50,23 +54,37 @@ def symbols_of(source: bytes, language: Language) -> tuple[list[CodeSymbol], boo
     Functions inside functions belong to the outer one.
     """
     root = parser_of(language).parse(source).root_node
-    found = list(_walk(root, language, (), is_in_class=False, depth=0))
+    found = list(_walk(root, language, (), {}, is_in_class=False, depth=0))
     return found, root.has_error
 
 
+Siblings = dict[int, "Node"]
+"""Id of a node -> the sibling before it. Asking the tree takes time with every node before it."""
+
+
 def _walk(
-    parent: Node, language: Language, scope: tuple[str, ...], *, is_in_class: bool, depth: int
+    parent: Node,
+    language: Language,
+    scope: tuple[str, ...],
+    siblings: Siblings,
+    *,
+    is_in_class: bool,
+    depth: int,
 ) -> Iterator[CodeSymbol]:
     if depth > _MAX_DEPTH:
         return
-    for node in parent.children:
+    children = parent.children
+    siblings.update((right.id, left) for left, right in itertools.pairwise(children))
+    for node in children:
         kind = _kind(node, language)
         if kind is None:
             is_scope = node.type in language.scopes
             inner = (*scope, _name(node)) if is_scope and _name(node) else scope
             in_class = is_in_class or node.type == "impl_item"
             if node.child_count and not node.type.endswith(("comment", "string")):
-                yield from _walk(node, language, inner, is_in_class=in_class, depth=depth + 1)
+                yield from _walk(
+                    node, language, inner, siblings, is_in_class=in_class, depth=depth + 1
+                )
             continue
         name = _name(node)
         if not name:
@@ -74,9 +92,12 @@ def _walk(
         receiver = _receiver(node)
         around = (*scope, receiver) if receiver else scope
         is_method = kind == FUNCTION and (is_in_class or receiver or "::" in name)
-        yield _symbol(node, language, name, around, "method" if is_method else kind)
+        kind = "method" if is_method else kind
+        yield _symbol(node, language, siblings, name=name, scope=around, kind=kind)
         if kind == CLASS:
-            yield from _walk(node, language, (*scope, name), is_in_class=True, depth=depth + 1)
+            yield from _walk(
+                node, language, (*scope, name), siblings, is_in_class=True, depth=depth + 1
+            )
 
 
 def _kind(node: Node, language: Language) -> str | None:
@@ -91,6 +112,9 @@ def _kind(node: Node, language: Language) -> str | None:
     if kind in ("variable_declarator", "public_field_definition", "field_definition"):
         value = node.child_by_field_name("value")
         return FUNCTION if value is not None and value.type in _FUNCTION_VALUES else None
+    if kind == "assignment_expression":  # exports.f = function () { ... }
+        value = node.child_by_field_name("right")
+        return FUNCTION if value is not None and value.type in _FUNCTION_VALUES else None
     return None
 
 
@@ -101,8 +125,8 @@ def _has_body(node: Node) -> bool:
 
 def _name(node: Node) -> str:
     """Follow the fields that lead to the name of a symbol."""
-    if node.type == "type_declaration":  # Go: type ( A ...; B ... ) is called after the first
-        node = node.named_children[0] if node.named_children else node
+    if node.type == "assignment_expression":
+        return one_line(_text(node.child_by_field_name("left")))[:_MAX_SIGNATURE_CHARS]
     if node.type == "type_definition":
         declarator = node.child_by_field_name("declarator")
         return _text(declarator)
@@ -113,6 +137,8 @@ def _name(node: Node) -> str:
         seen += 1
         fields = (node.child_by_field_name(name) for name in _NAMES[:2])
         inner = next((one for one in fields if one is not None), None)
+        if inner is None and node.type == "reference_declarator" and node.named_children:
+            inner = node.named_children[-1]  # C++: & and the declarator, in no field
         if inner is None:
             break
         node = inner
@@ -135,25 +161,33 @@ def _receiver(node: Node) -> str:
 
 
 def _symbol(
-    node: Node, language: Language, name: str, scope: tuple[str, ...], kind: str
+    node: Node,
+    language: Language,
+    siblings: Siblings,
+    *,
+    name: str,
+    scope: tuple[str, ...],
+    kind: str,
 ) -> CodeSymbol:
     outer = node
     while (parent := outer.parent) is not None and parent.type in language.wrappers:
+        if sum(one.type == outer.type for one in parent.children) > 1:
+            break  # one of several of a declaration: a comment may stand before each
         outer = parent
     first = outer
     comments: list[str] = []
-    while (before := _before(first)) is not None:
+    while (before := _before(first, siblings)) is not None:
         is_comment = before.type in _COMMENTS and not (before.text or b"").startswith(b"#!")
         is_apart = first.start_point[0] - _last_line(before) > 1
-        is_behind = is_comment and _ends_a_line_of_code(before)
+        is_behind = is_comment and _ends_a_line_of_code(before, siblings)
         if not (is_comment or before.type in _BESIDE) or is_apart or is_behind:
             break
         if is_comment:
-            comments.insert(0, _text(before))
+            comments.append(_text(before))
         first = before
     # attributes between comment and symbol are part of the code
     code = outer
-    while (before := code.prev_sibling) is not None and before.type in _BESIDE:
+    while (before := siblings.get(code.id)) is not None and before.type in _BESIDE:
         if code.start_point[0] - _last_line(before) > 1:
             break
         code = before
@@ -162,19 +196,20 @@ def _symbol(
         kind=kind,
         enclosing=".".join(scope),
         signature=_signature(node, outer),
-        summary=first_sentence("\n".join(comments)),
+        summary=first_sentence("\n".join(reversed(comments))),
         start=first.start_point[0] if comments else code.start_point[0],
         code=code.start_point[0],
+        body=(_body(node) or code).start_point[0] + 1,
         end=_last_line(outer) + 1,
     )
 
 
-def _before(node: Node) -> Node | None:
+def _before(node: Node, siblings: Siblings) -> Node | None:
     """What stands before a node; Ruby keeps the first comment of a class outside of its body."""
-    parent = node.parent
-    if node.prev_sibling is None and parent is not None and parent.type == "body_statement":
-        return parent.prev_sibling
-    return node.prev_sibling
+    before = siblings.get(node.id)
+    if before is None and (parent := node.parent) is not None and parent.type == "body_statement":
+        return siblings.get(parent.id)
+    return before
 
 
 def _last_line(node: Node) -> int:
@@ -183,23 +218,28 @@ def _last_line(node: Node) -> int:
     return line - 1 if column == 0 and line > node.start_point[0] else line
 
 
-def _ends_a_line_of_code(comment: Node) -> bool:
-    before = comment.prev_sibling
+def _ends_a_line_of_code(comment: Node, siblings: Siblings) -> bool:
+    before = siblings.get(comment.id)
     return before is not None and _last_line(before) == comment.start_point[0]
+
+
+def _body(node: Node) -> Node | None:
+    """What stands behind the signature."""
+    for name in ("value", "right"):  # const f = function () { ... }
+        value = node.child_by_field_name(name)
+        if value is not None and value.type in _FUNCTION_VALUES:
+            node = value
+    named = node.child_by_field_name("body")
+    return named or next((one for one in node.children if one.type.endswith("_body")), None)
 
 
 def _signature(node: Node, outer: Node) -> str:
     """The text up to the body."""
-    body = node.child_by_field_name("body")
-    value = node.child_by_field_name("value")
-    if body is None and value is not None:
-        body = value.child_by_field_name("body")
-    if body is None:
-        body = next((one for one in node.children if one.type.endswith("_body")), None)
+    body = _body(node)
     source = outer.text or b""
     end = body.start_byte - outer.start_byte if body is not None else source.find(b"\n")
-    head = source[:end] if end > 0 else source
-    return one_line(head.decode("utf-8", "replace"))[:_MAX_SIGNATURE_CHARS].rstrip("{: =>")
+    head = one_line((source[:end] if end > 0 else source).decode("utf-8", "replace"))
+    return _SIGNATURE_END.sub("", head[:_MAX_SIGNATURE_CHARS])
 
 
 def first_sentence(comment: str) -> str:

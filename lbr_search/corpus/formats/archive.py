@@ -108,7 +108,9 @@ def _unpack_zip(file: Path, folder: Path, rejects: RejectSink) -> None:
         budget = _Budget(file.stat().st_size)
         for member in packed.infolist():
             is_regular = not stat.S_ISLNK(member.external_attr >> 16)
-            if member.is_dir() or not _is_safe(file, member.filename, is_regular, rejects):
+            if member.filename.endswith("/") or not _is_safe(
+                file, member.filename, is_regular, rejects
+            ):
                 continue
             with packed.open(member) as stream:
                 budget.copy(stream, folder / member.filename)

@@ -1,7 +1,8 @@
-"""Chemistry: SDF and MOL files, tables of SMILES or InChI, CIF headers. No toolkit is needed."""
+"""Chemistry: SDF and MOL files, tables of SMILES or InChI. No toolkit is needed."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from lbr_search.types import Document, MetadataValue
 MAX_TAG_CHARS = 20_000
 """Of one value of an SDF; longer ones are fingerprints and spectra, and are cut and counted."""
 
-_ID_TAGS = ("chebi id", "pubchem_compound_cid", "chembl_id", "database_id", "id", "cas", "name")
+_ID_TAGS = ("chebi id", "pubchem_compound_cid", "chembl_id", "database_id", "id", "cas")
 _NAME_TAGS = (
     *("chebi name", "pubchem_iupac_traditional_name", "pubchem_iupac_name", "generic_name"),
     *("preferred name", "name", "title", "iupac name"),
@@ -40,7 +41,8 @@ _ROW_IDS = ("cid", "chebi_id", "chembl_id", "compound_id", "cmpdid", "cas")
 def read_sdf(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
     """Compounds of .sdf, .sd and .mol files, plain or compressed: names and tags, as lines of text.
 
-    The id is that of a known tag (ChEBI, PubChem, ChEMBL), else the name line, else the number.
+    The id is that of a known tag (ChEBI, PubChem, ChEMBL), else the name, with the number of the
+    record where that name stood before, else that number. An id that a tag repeats is rejected.
     """
     return read_each(path, _parse_sdf, (".sdf", ".sd", ".mol"), options=options, rejects=rejects)
 
@@ -54,11 +56,6 @@ def read_compounds(path: Path, *, options: ReadOptions, rejects: RejectSink) -> 
     return read_each(path, _parse_compounds, suffixes, options=options, rejects=rejects)
 
 
-def read_cif(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
-    """Headers of crystal structures (.cif): names, formula, cell, symmetry, publication."""
-    return read_each(path, _parse_cif, (".cif",), options=options, rejects=rejects)
-
-
 @dataclass(slots=True)
 class _Record:
     """What of one structure is text."""
@@ -67,22 +64,26 @@ class _Record:
     tags: dict[str, list[str]] = field(default_factory=dict)
     n_lines: int = 0
     n_cut: int = 0
+    _n_chars: dict[str, int] = field(default_factory=dict)
 
     def add(self, tag: str, line: str) -> None:
-        values = self.tags.setdefault(tag, [])
-        if sum(map(len, values)) + len(line) <= MAX_TAG_CHARS:
-            values.append(line)
-        else:
+        n_chars = self._n_chars.get(tag, 0) + len(line) + 1
+        if n_chars > MAX_TAG_CHARS:
             self.n_cut += 1
+            return
+        self._n_chars[tag] = n_chars
+        self.tags.setdefault(tag, []).append(line)
 
 
 def _parse_sdf(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
     seen: set[str] = set()
     for number, record in enumerate(_sdf_records(file, rejects), start=1):
-        document = _compound(record, file, number, options.domain)
-        if document.doc_id in seen:
+        document, has_own_id = _compound(record, file, number, options.domain)
+        if document.doc_id in seen and has_own_id:
             rejects.add(file, number, f"repeated id: {document.doc_id!r}")
             continue
+        if document.doc_id in seen:  # conformers, or a program's name in place of the compound's
+            document = dataclasses.replace(document, doc_id=f"{document.doc_id}:{number}")
         seen.add(document.doc_id)
         if record.n_cut:
             rejects.skip(file, f"lines of a tag over {MAX_TAG_CHARS:,} characters: {record.n_cut}")
@@ -121,7 +122,8 @@ def _sdf_line(raw: bytes, file: Path, number: int, rejects: RejectSink) -> str:
     return line
 
 
-def _compound(record: _Record, file: Path, number: int, domain: str) -> Document:
+def _compound(record: _Record, file: Path, number: int, domain: str) -> tuple[Document, bool]:
+    """The document of a record, and whether one of its tags is its id."""
     by_name = {tag.lower(): values for tag, values in record.tags.items()}
     own = next((by_name[tag][0] for tag in _ID_TAGS if by_name.get(tag)), "")
     title = next((by_name[tag][0] for tag in _NAME_TAGS if by_name.get(tag)), record.name)
@@ -132,8 +134,10 @@ def _compound(record: _Record, file: Path, number: int, domain: str) -> Document
         if tag in _KEPT_TAGS and values
     }
     lines = [f"{tag}: {'; '.join(values)}" for tag, values in record.tags.items() if values]
-    doc_id = file.name if is_alone else own or record.name or f"{file.name}::{number}"
-    return Document(doc_id, "\n".join(lines), title or own or file.stem, domain, metadata)
+    name = by_name.get("name", [record.name])[0]
+    doc_id = file.name if is_alone else own or name or f"{file.name}::{number}"
+    document = Document(doc_id, "\n".join(lines), title or own or file.stem, domain, metadata)
+    return document, bool(own)
 
 
 def _parse_compounds(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
@@ -177,84 +181,3 @@ def _parse_table(file: Path, options: ReadOptions, rejects: RejectSink) -> Itera
         document = converter.convert({**kept, **ids, "text": text}, line)
         if document is not None:
             yield document
-
-
-_CIF_TITLES = ("_chemical_name_common", "_chemical_name_systematic", "_chemical_name_mineral")
-_CIF_KEPT = {
-    "_chemical_formula_sum": "formula",
-    "_symmetry_space_group_name_h-m": "space_group",
-    "_space_group_name_h-m_alt": "space_group",
-    "_cell_volume": "cell_volume",
-    "_journal_year": "year",
-}
-_CIF_GROUPS = (
-    "_chemical_",
-    "_publ_",
-    "_journal_",
-    "_cell_",
-    "_symmetry_",
-    "_space_group_name",
-    "_exptl_crystal_",
-)
-
-
-def _parse_cif(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
-    blocks = list(_cif_blocks(file, rejects))
-    for name, items in blocks:
-        title = next((items[key] for key in _CIF_TITLES if items.get(key)), name)
-        lines = [f"{key[1:].replace('_', ' ')}: {value}" for key, value in items.items()]
-        metadata: dict[str, MetadataValue] = {
-            _CIF_KEPT[key]: value for key, value in items.items() if key in _CIF_KEPT
-        }
-        doc_id = file.name if len(blocks) == 1 else f"{file.name}::{name}"
-        yield Document(doc_id, "\n".join(lines), title, options.domain, metadata)
-
-
-def _cif_blocks(file: Path, rejects: RejectSink) -> Iterator[tuple[str, dict[str, str]]]:
-    """(Name, item -> value) of each data block; loops of coordinates are passed over."""
-    name, key = "", ""
-    items: dict[str, str] = {}
-    for number, line, is_text in _cif_lines(file, rejects):
-        if is_text or (key and line.strip() and not line.startswith(("#", "loop_", "_"))):
-            _keep(items, key, line)
-            key = ""
-        elif line.lower().startswith("data_"):
-            if name:
-                yield name, items
-            name, items, key = line[5:].strip() or f"block {number}", {}, ""
-        elif line.startswith("_"):
-            key, _, value = line.partition(" ")
-            key = key.lower()
-            if value.strip():
-                _keep(items, key, value)
-                key = ""
-        else:
-            key = ""
-    if name:
-        yield name, items
-
-
-def _cif_lines(file: Path, rejects: RejectSink) -> Iterator[tuple[int, str, bool]]:
-    """(Number, line, whether it is a text): what stands between semicolons is one line."""
-    text: list[str] | None = None
-    for number, raw in read_lines(file):
-        try:
-            line = raw.decode("utf-8").rstrip()
-        except UnicodeDecodeError as error:
-            rejects.add(file, number, f"not UTF-8: {error.reason} at byte {error.start}")
-            continue
-        if text is not None and line.startswith(";"):
-            yield number, "\n".join(text), True
-            text = None
-        elif text is not None:
-            text.append(line)
-        elif line.startswith(";"):
-            text = [line[1:]]
-        else:
-            yield number, line, False
-
-
-def _keep(items: dict[str, str], key: str, value: str) -> None:
-    text = one_line(value).strip("'\"")
-    if key.startswith(_CIF_GROUPS) and text not in ("", "?", "."):
-        items.setdefault(key, text)

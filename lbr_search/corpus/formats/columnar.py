@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lbr_search.corpus.compressed import count_read
 from lbr_search.corpus.each import read_each
 from lbr_search.corpus.guarded import guarded
 from lbr_search.corpus.records import RowConverter, RowError, choose_columns
@@ -24,17 +25,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ARROW_SUFFIXES = (".arrow", ".feather", ".ipc")
+DATASET_FILES = ("state.json", "dataset_dict.json")
+"""What `datasets` writes beside the Arrow files of a dataset, or of its splits in folders."""
 SQLITE_SUFFIXES = (".sqlite", ".sqlite3", ".db")
 
 
 def read_arrow(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
     """Arrow files and streams (.arrow, .feather, .ipc), or a folder of them; columns as in Parquet.
 
-    Such a folder is what Hugging Face's `datasets` saves.
+    Such a folder is what Hugging Face's `datasets` saves; its caches of mapped columns are skipped.
     """
     # apart: Arrow trusts the offsets of a file, and a damaged one can end the process
     parse_apart = guarded("lbr_search.corpus.formats.columnar:parse_arrow")
-    return read_each(path, parse_apart, ARROW_SUFFIXES, options=options, rejects=rejects)
+
+    def parse(file: Path, how: ReadOptions, sink: RejectSink) -> Iterator[Document]:
+        if file.name.startswith("cache-") and path.is_dir():
+            sink.skip(file, "cache of a dataset: its rows are in the data files")
+            return
+        yield from parse_apart(file, how, sink)
+
+    return read_each(path, parse, ARROW_SUFFIXES, options=options, rejects=rejects)
 
 
 def read_sqlite(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
@@ -96,6 +106,8 @@ def _parse_sqlite(file: Path, options: ReadOptions, rejects: RejectSink) -> Iter
     uri = f"file:{urllib.parse.quote(str(file.absolute()))}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
+            # bytes that are no UTF-8 cost their row and not the file
+            database.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             names = [
                 name
                 for (name,) in database.execute(
@@ -105,7 +117,8 @@ def _parse_sqlite(file: Path, options: ReadOptions, rejects: RejectSink) -> Iter
             ]
             for table in names:
                 yield from _table(database, table, file, options, rejects)
-    except sqlite3.Error as error:
+        count_read(file)
+    except (sqlite3.Error, UnicodeError) as error:
         raise RowError(f"broken SQLite: {error}") from error
 
 

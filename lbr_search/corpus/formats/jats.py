@@ -21,8 +21,24 @@ from lbr_search.corpus.outline import Outline, one_line, table_text
 from lbr_search.protocols import ReadOptions, RejectSink
 from lbr_search.types import Document, MetadataValue
 
-_NO_TEXT = frozenset({"ref-list", "fn-group", "object-id", "inline-supplementary-material"})
-_CONTAINERS = {"body", "list", "list-item", "def-list", "boxed-text", "disp-quote", "fig-group"}
+_NO_TEXT = frozenset(
+    {
+        *("ref-list", "fn-group", "ack", "object-id", "inline-supplementary-material"),
+        *("title", "label", "sec-meta", "graphic", "inline-graphic", "permissions"),
+    }
+)
+_CONTAINERS = frozenset(
+    {"body", "list", "list-item", "def-list", "boxed-text", "disp-quote", "fig-group", "app-group"}
+)
+_CAPTIONED = frozenset({"fig", "supplementary-material", "media"})
+_TABLES = frozenset({"table-wrap", "table-wrap-group"})
+_SPLITTING = _CONTAINERS | _CAPTIONED | _TABLES
+"""What a publisher puts inside of a paragraph, and ends it for us."""
+_APART = frozenset(
+    {*("p", "title", "label", "break", "td", "th", "def", "list-item", "sec"), *_SPLITTING}
+)
+_TEX_BODY = re.compile(r"\\begin\{document\}(.*)\\end\{document\}", re.DOTALL)
+"""A formula between the preambles that PubMed Central gives every one of them."""
 _EMPTY_BRACKETS = re.compile(r"\s*[\[(][\s,;\N{EN DASH}-]*[\])]")
 """What is left of ``[12,13]`` without its references."""
 
@@ -38,7 +54,6 @@ def read_jats(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Itera
 
 def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
     """The articles of one file."""
-    del rejects
     with open_bytes(file) as stream:
         for number, element in enumerate(elements(stream, ("article",)), start=1):
             metadata = _metadata(element)
@@ -46,20 +61,29 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
             doc_id = file.name if element.getparent() is None else f"{file.name}::{own}"
             outline = Outline()
             meta = child(element, "front", "article-meta")
-            for abstract in (
-                (one for one in meta if name_of(one) == "abstract") if meta is not None else ()
-            ):
-                outline.heading(1, text_of(child(abstract, "title")) or "Abstract")
-                _blocks(abstract, outline, 1)
-            body = child(element, "body")
-            if body is not None:
-                _blocks(body, outline, 0)
+            for abstract in meta if meta is not None else ():
+                if name_of(abstract) == "abstract":
+                    outline.heading(1, _abstract_title(abstract))
+                    _blocks(abstract, outline, 1)
+            for part in ("body", "back"):
+                whole = child(element, part)
+                if whole is not None:
+                    _blocks(whole, outline, 0)
+            for part in element:
+                if name_of(part) in ("sub-article", "response"):
+                    kind = part.get("article-type", "of no type")
+                    rejects.skip(file, f"{name_of(part)}: {kind}")
             title = text_of(
                 child(meta, "title-group", "article-title"), without=frozenset({"xref"})
             )
             yield outline.build(
                 doc_id, title or file.stem, domain=options.domain, metadata=metadata
             )
+
+
+def _abstract_title(abstract: Element) -> str:
+    kind = abstract.get("abstract-type", "").replace("-", " ")
+    return text_of(child(abstract, "title")) or f"{kind} abstract".strip().capitalize()
 
 
 def _metadata(article: Element) -> dict[str, MetadataValue]:
@@ -70,6 +94,7 @@ def _metadata(article: Element) -> dict[str, MetadataValue]:
             text_of(child(front, "journal-meta", "journal-title-group", "journal-title"))
         ),
         "article_type": article.get("article-type", ""),
+        "language": article.get("{http://www.w3.org/XML/1998/namespace}lang", ""),
     }
     if meta is None:
         return found
@@ -88,54 +113,85 @@ def _metadata(article: Element) -> dict[str, MetadataValue]:
 def _blocks(element: Element, outline: Outline, depth: int) -> None:
     """The children of a section as headings, paragraphs and tables, in order."""
     for one in element:
-        name = name_of(one)
-        if name == "sec":
-            outline.heading(depth + 1, _clean(text_of(child(one, "title"))))
-            _blocks(one, outline, depth + 1)
-        elif name in _CONTAINERS:
-            _blocks(one, outline, depth)
-        elif name in ("table-wrap", "table-wrap-group"):
-            _table(one, outline)
-        elif name == "disp-formula":
-            outline.paragraph(_formula(one))
-        elif name in ("fig", "supplementary-material"):
-            caption = f"{text_of(child(one, 'label'))} {text_of(child(one, 'caption'))}"
-            outline.paragraph(_clean(caption))
-        elif name not in _NO_TEXT and name not in ("title", "label", "sec-meta"):
-            outline.paragraph(_paragraph(one))
+        _block(one, outline, depth)
 
 
-def _paragraph(element: Element) -> str:
-    """Text of a paragraph without its citations; displayed formulas stay inside."""
-    parts = [element.text or ""]
+def _block(element: Element, outline: Outline, depth: int) -> None:
+    name = name_of(element)
+    if name in ("sec", "app"):
+        outline.heading(depth + 1, _clean(text_of(child(element, "title"))))
+        _blocks(element, outline, depth + 1)
+    elif name in _CONTAINERS:
+        _blocks(element, outline, depth)
+    elif name == "def-item":
+        outline.paragraph(f"{_words(child(element, 'term'))}: {_words(child(element, 'def'))}")
+    elif name in _TABLES:
+        _table(element, outline)
+    elif name == "disp-formula":
+        outline.paragraph(_formula(element))
+    elif name in _CAPTIONED:
+        caption = f"{_words(child(element, 'label'))} {_words(child(element, 'caption'))}"
+        outline.paragraph(_clean(caption))
+    elif name not in _NO_TEXT:
+        _paragraph(element, outline, depth)
+
+
+def _paragraph(element: Element, outline: Outline, depth: int) -> None:
+    """A paragraph without its citations; lists, tables and figures inside end it."""
+    words = [element.text or ""]
     for one in element:
-        name = name_of(one)
-        if name == "disp-formula":
-            parts.append(f" {_formula(one)} ")
-        elif name == "xref" and one.get("ref-type") == "bibr":
-            pass  # the reference that it points to is left out too
-        elif not name:
-            parts.append(character(one))
-        elif name not in _NO_TEXT:
-            parts.append(_paragraph(one))
-        parts.append(one.tail or "")
-    return _clean("".join(parts))
+        if name_of(one) in _SPLITTING:
+            outline.paragraph(_clean("".join(words)))
+            words = []
+            _block(one, outline, depth)
+        else:
+            words.append(_inline(one))
+        words.append(one.tail or "")
+    outline.paragraph(_clean("".join(words)))
+
+
+def _inline(element: Element) -> str:
+    name = name_of(element)
+    if not name:
+        return character(element)
+    if name == "xref" and element.get("ref-type") == "bibr":
+        return ""  # the reference that it points to is left out too
+    if name in ("disp-formula", "inline-formula"):
+        return f" {_formula(element)} " if name == "disp-formula" else _formula(element)
+    if name in _NO_TEXT:
+        return ""
+    inner = "".join(_inline(one) + (one.tail or "") for one in element)
+    blank = " " if name in _APART else ""
+    return f"{blank}{element.text or ''}{inner}{blank}"
 
 
 def _formula(element: Element) -> str:
     tex = next(descendants(element, "tex-math"), None)
-    text = one_line(text_of(tex) if tex is not None else text_of(element, without=_NO_TEXT))
-    return f"$$ {text.strip('$ ')} $$" if text else ""
+    if tex is None:
+        text = one_line(text_of(element, without=_NO_TEXT))
+        return text if name_of(element) == "inline-formula" or not text else f"$$ {text} $$"
+    source = text_of(tex)
+    body = _TEX_BODY.search(source)
+    text = one_line(body[1] if body else source).strip("$ ")
+    mark = "$" if name_of(element) == "inline-formula" else "$$"
+    return f"{mark} {text} {mark}" if text else ""
 
 
 def _table(element: Element, outline: Outline) -> None:
-    for one in descendants(element, "label", "caption"):
-        outline.paragraph(_clean(text_of(one)))
+    heads = (_words(one) for one in descendants(element, "label", "caption"))
+    outline.paragraph(" ".join(filter(None, heads)))
     rows = [
-        [_clean(text_of(cell)) for cell in row if name_of(cell) in ("td", "th")]
+        [_words(cell) for cell in row if name_of(cell) in ("td", "th")]
         for row in descendants(element, "tr")
     ]
     outline.paragraph(table_text(rows))
+    for foot in descendants(element, "table-wrap-foot"):
+        outline.paragraph(_words(foot))
+
+
+def _words(element: Element | None) -> str:
+    """Text of a cell, a caption or a term as one line."""
+    return _clean(text_of(element, apart=_APART))
 
 
 def _clean(text: str) -> str:

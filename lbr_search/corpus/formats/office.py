@@ -6,7 +6,8 @@ import io
 import posixpath
 import urllib.parse
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lbr_search.corpus.each import read_each, read_whole
 from lbr_search.corpus.formats.archive import check_bomb
 from lbr_search.corpus.formats.safe_xml import (
     Element,
+    character,
     child,
     descendants,
     name_of,
@@ -27,8 +29,17 @@ from lbr_search.errors import MissingExtraError
 from lbr_search.protocols import ReadOptions, RejectSink
 from lbr_search.types import Document
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+"""What `zipfile` raises in a book; RuntimeError where it needs a password."""
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_BLOCKS = {"p", "li", "pre", "blockquote", "dt", "dd", "figcaption"}
+_INLINE = frozenset(
+    {
+        *("a", "abbr", "b", "bdi", "bdo", "cite", "code", "del", "dfn", "em", "font", "i", "ins"),
+        *("kbd", "mark", "q", "s", "samp", "small", "span", "strong", "sub", "sup", "u", "var"),
+        *("br", "img", "math", "ruby"),
+    }
+)
+_APART = frozenset({"br", "p", "li", "div", "td", "th", "tr"})
 _NO_TEXT = frozenset({"script", "style", "nav", "head"})
 
 
@@ -63,23 +74,33 @@ def parse_docx(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterato
     with zipfile.ZipFile(data) as packed:
         check_bomb(packed)
     opened = docx.Document(data)
+    # by id, once: the library looks through all styles for each paragraph
+    styles = {style.style_id: style.name or "" for style in opened.styles}
     outline = Outline()
     for block in opened.iter_inner_content():
-        _docx_block(block, outline)
+        _docx_block(block, outline, styles)
     about = opened.core_properties
     yield outline.build(
         file.name,
         about.title or file.stem,
         domain=options.domain,
-        metadata={"author": about.author, "year": about.created.year if about.created else None},
+        metadata={
+            "author": about.author,
+            "year": about.created.year if about.created else None,
+            "language": about.language,
+        },
     )
 
 
-def _docx_block(block: Any, outline: Outline) -> None:  # noqa: ANN401 - python-docx's classes
+def _docx_block(
+    block: Any,  # noqa: ANN401 - python-docx's classes
+    outline: Outline,
+    styles: Mapping[str, str],
+) -> None:
     if hasattr(block, "rows"):
         outline.paragraph(table_text([[cell.text for cell in row.cells] for row in block.rows]))
         return
-    style = (block.style.name if block.style is not None else "") or ""
+    style = styles.get(block._p.style or "", "")
     if style == "Title":
         outline.heading(1, block.text)
     elif style.startswith("Heading "):
@@ -99,7 +120,9 @@ def parse_epub(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterato
         with zipfile.ZipFile(io.BytesIO(read_whole(file))) as packed:
             check_bomb(packed)
             yield _book(packed, file, options, rejects)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except RowError:
+        raise
+    except (*_DAMAGED, KeyError) as error:
         raise RowError(f"damaged: {error}") from error
 
 
@@ -119,7 +142,7 @@ def _book(
         name = posixpath.normpath(posixpath.join(folder, href))
         try:
             _page(root_of(packed.read(name)), outline)
-        except (KeyError, RowError) as error:
+        except (KeyError, *_DAMAGED) as error:
             rejects.add(file, None, f"chapter left out: {name}: {error}")
     about = child(package, "metadata")
     return outline.build(
@@ -134,21 +157,33 @@ def _book(
 
 
 def _page(element: Element, outline: Outline) -> None:
-    """Headings, paragraphs and tables below an element of XHTML."""
+    """Headings, paragraphs and tables below an element of XHTML, and text between them."""
+    words = [element.text or ""]
     for one in element:
         name = name_of(one)
-        if name in _NO_TEXT:
-            continue
-        if name in _HEADINGS:
-            outline.heading(_HEADINGS[name], text_of(one))
-        elif name == "table":
-            rows = [
-                [text_of(cell) for cell in row if name_of(cell) in ("td", "th")]
-                for row in descendants(one, "tr")
-            ]
-            outline.paragraph(table_text(rows))
-        elif name in _BLOCKS:
-            text = text_of(one, without=_NO_TEXT)
-            outline.paragraph(text if name == "pre" else one_line(text))
-        elif name:
-            _page(one, outline)
+        if name in _INLINE:
+            blank = " " if name == "br" else ""
+            words.append(f"{blank}{text_of(one, without=_NO_TEXT, apart=_APART)}")
+        elif not name:
+            words.append(character(one))
+        elif name not in _NO_TEXT:
+            outline.paragraph(one_line("".join(words)))
+            words = []
+            _page_block(one, name, outline)
+        words.append(one.tail or "")
+    outline.paragraph(one_line("".join(words)))
+
+
+def _page_block(element: Element, name: str, outline: Outline) -> None:
+    if name in _HEADINGS:
+        outline.heading(_HEADINGS[name], text_of(element, apart=_APART))
+    elif name == "table":
+        rows = [
+            [text_of(cell, apart=_APART) for cell in row if name_of(cell) in ("td", "th")]
+            for row in descendants(element, "tr")
+        ]
+        outline.paragraph(table_text(rows))
+    elif name == "pre":
+        outline.paragraph(text_of(element, without=_NO_TEXT))
+    else:
+        _page(element, outline)

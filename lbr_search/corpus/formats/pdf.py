@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lbr_search.corpus.each import read_each, read_whole
 from lbr_search.corpus.guarded import guarded
@@ -14,6 +15,9 @@ from lbr_search.corpus.records import RowError
 from lbr_search.errors import MissingExtraError
 from lbr_search.protocols import ReadOptions, RejectSink
 from lbr_search.types import Document, Section
+
+if TYPE_CHECKING:
+    import pypdf
 
 _HYPHENATED = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 
@@ -45,7 +49,7 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
     reader = pypdf.PdfReader(io.BytesIO(read_whole(file)))
     if reader.is_encrypted and not reader.decrypt(""):
         raise RowError("encrypted: the file needs a password")
-    pages = [_HYPHENATED.sub("", tidy(page.extract_text())) for page in reader.pages]
+    pages = [_text(reader, number, file, rejects) for number in range(len(reader.pages))]
     n_empty = sum(not page for page in pages)
     if n_empty == len(pages):
         raise RowError(f"no text layer: {n_empty} pages, probably scanned")
@@ -64,6 +68,23 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
         text=text,
         title=title,
         domain=options.domain,
-        metadata={"pages": len(pages)},
+        metadata={"pages": len(pages), **_language(reader)},
         sections=tuple(sections),
     )
+
+
+def _text(reader: pypdf.PdfReader, number: int, file: Path, rejects: RejectSink) -> str:
+    """Text of one page; one that is damaged is put on record, and the others are read."""
+    try:
+        text = reader.pages[number].extract_text()
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the library raises anything on damaged pages
+        rejects.add(file, number + 1, f"page left out: {type(error).__name__}: {error}")
+        return ""
+    return _HYPHENATED.sub("", tidy(text))
+
+
+def _language(reader: pypdf.PdfReader) -> dict[str, str]:
+    said = reader.root_object.get("/Lang")
+    return {"language": said} if isinstance(said, str) and said else {}

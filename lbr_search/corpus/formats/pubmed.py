@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from lbr_search.corpus.compressed import open_bytes, read_lines
 from lbr_search.corpus.each import kind_suffix, read_each, read_one
-from lbr_search.corpus.formats.safe_xml import Element, child, descendants, elements, text_of
+from lbr_search.corpus.formats.safe_xml import (
+    Element,
+    child,
+    descendants,
+    elements,
+    name_of,
+    text_of,
+)
 from lbr_search.corpus.outline import one_line
 from lbr_search.corpus.walk import walk_tree
 from lbr_search.protocols import ReadOptions, RejectSink
 from lbr_search.types import Document, MetadataValue
 
 _MAX_PMID = 10**10
+_YEAR = re.compile(r"\b\d{4}\b")
 
 
 def read_pubmed(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Iterator[Document]:
@@ -96,20 +105,31 @@ def _article(element: Element, pmid: int, domain: str) -> Document:
         )
         abstract = "\n".join(_abstract(article))
         date = next(descendants(article, "PubDate"), None)
-        year = one_line(text_of(child(date, "Year")) or text_of(child(date, "MedlineDate")))[:4]
-        metadata["year"] = int(year) if year.isdigit() else None
+        year = _YEAR.search(text_of(child(date, "Year")) or text_of(child(date, "MedlineDate")))
+        metadata["year"] = int(year[0]) if year else None
         metadata["journal"] = one_line(text_of(child(article, "Journal", "Title")))
-        metadata["language"] = one_line(text_of(child(article, "Language")))
-        types = (text_of(t) for t in descendants(article, "PublicationType"))
-        metadata["publication_types"] = "; ".join(map(one_line, types))
-    headings = (text_of(name) for name in descendants(element, "DescriptorName"))
-    metadata["mesh"] = "; ".join(map(one_line, headings))
-    for identifier in descendants(element, "ArticleId"):
-        kind = identifier.get("IdType", "")
-        if kind in ("doi", "pmc"):
-            metadata.setdefault(kind, one_line(text_of(identifier)))
+        metadata["language"] = _joined(descendants(article, "Language"))
+        metadata["publication_types"] = _joined(descendants(article, "PublicationType"))
+    metadata["mesh"] = _joined(descendants(element, "DescriptorName"))
+    metadata["keywords"] = _joined(descendants(element, "Keyword"))
+    metadata |= _identifiers(element)
     given = {name: value for name, value in metadata.items() if value not in (None, "")}
     return Document(str(pmid), abstract, one_line(title), domain, given)
+
+
+def _joined(found: Iterator[Element]) -> str:
+    return "; ".join(one_line(text_of(one)) for one in found)
+
+
+def _identifiers(element: Element) -> dict[str, MetadataValue]:
+    """DOI and PMC id of the article itself: those of its references stand below it too."""
+    found: dict[str, MetadataValue] = {}
+    for one in descendants(element, "ArticleId", "ELocationID"):
+        kind = one.get("IdType") or one.get("EIdType", "")
+        is_own = not any(name_of(above) == "Reference" for above in one.iterancestors())
+        if is_own and kind in ("doi", "pmc"):
+            found.setdefault(kind, one_line(text_of(one)))
+    return found
 
 
 def _abstract(article: Element) -> Iterator[str]:
@@ -131,8 +151,8 @@ def _parse_nbib(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterat
             rejects.add(file, line, "missing PMID")
             continue
         metadata: dict[str, MetadataValue] = {"pmid": int(pmid)}
-        year = record.get("DP", [""])[0][:4]
-        metadata |= {"year": int(year)} if year.isdigit() else {}
+        year = _YEAR.search(record.get("DP", [""])[0])
+        metadata |= {"year": int(year[0])} if year else {}
         metadata |= {name: record[tag][0] for tag, name in _NBIB_FIELDS.items() if tag in record}
         lists = {name: record[tag] for tag, name in _NBIB_LISTS.items() if tag in record}
         metadata |= {name: "; ".join(values) for name, values in lists.items()}

@@ -86,13 +86,24 @@ def name_of(element: Element) -> str:
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 
 
-def text_of(element: Element | None, *, without: frozenset[str] = NOTHING) -> str:
-    """All text below an element, as it stands, without elements of some names.
+def text_of(
+    element: Element | None,
+    *,
+    without: frozenset[str] = NOTHING,
+    apart: frozenset[str] = NOTHING,
+) -> str:
+    """All text below an element, as it stands.
+
+    Args:
+        element: None = no text.
+        without: names of elements that are left out, with what is below them.
+        apart: names of elements that blanks are put around: paragraphs, cells, line breaks. Without
+            them the last word of one is joined to the first of the next.
 
     Raises:
         RowError: it refers to an entity that the document itself declares, or that none does.
     """
-    return "" if element is None else "".join(_pieces(element, without))
+    return "" if element is None else "".join(_pieces(element, without, apart))
 
 
 def child(element: Element | None, *names: str) -> Element | None:
@@ -109,14 +120,17 @@ def descendants(element: Element, *names: str) -> Iterator[Element]:
     return (one for one in element.iter() if name_of(one) in names)
 
 
-def _pieces(element: Element, without: frozenset[str]) -> Iterator[str]:
+def _pieces(element: Element, without: frozenset[str], apart: frozenset[str]) -> Iterator[str]:
     yield element.text or ""
     for one in element:
         name = name_of(one)
         if not name:
             yield character(one)
         elif name not in without:
-            yield from _pieces(one, without)
+            blank = " " if name in apart else ""
+            yield blank
+            yield from _pieces(one, without, apart)
+            yield blank
         yield one.tail or ""
 
 

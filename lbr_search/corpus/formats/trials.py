@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lbr_search.corpus.each import read_each
+from lbr_search.corpus.each import kind_suffix, read_each
 from lbr_search.corpus.formats.json_files import load_json
 from lbr_search.corpus.outline import Outline, one_line, tidy
 from lbr_search.corpus.readers import read_objects
@@ -38,7 +38,7 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
 
 
 def _studies(file: Path, rejects: RejectSink) -> Iterator[tuple[int, Any]]:
-    if ".json" not in file.name.lower().removesuffix(".gz").split(".jsonl")[0]:
+    if kind_suffix(file) != ".json":
         yield from read_objects(file, rejects)
         return
     loaded = load_json(file)
