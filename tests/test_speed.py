@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -23,6 +24,7 @@ from lbr_search.bench.speed_report import speed_report
 from lbr_search.errors import ConfigError, EncoderError
 from lbr_search.protocols import Encoder
 from tests.conftest import HashEncoder
+from tests.tiny import tiny_encoder
 
 TINY = SpeedOptions(
     parts=("ingest", "search"),
@@ -69,6 +71,19 @@ def test_ingest_and_search_are_measured_and_written(home: Path, tmp_path: Path) 
     Console(file=file, width=120).print(speed_report(result))
     for shown in ("overhead_share", "p50_ms.raw_faiss", "hybrid_added_ms", "goal:", "phases_s."):
         assert shown in file.getvalue()
+
+
+def test_reranking_is_measured_beside_the_search_that_it_reranks(home: Path, tmp_path: Path):
+    """Queries are the encoder's own, passages made up; an encoder of one vector is left out."""
+    options = dataclasses.replace(TINY, parts=("rerank",))
+    figures = run_speed(tiny_encoder(tmp_path / "checkpoint"), home=home, options=options).parts[
+        "rerank"
+    ]
+    assert set(figures["p50_ms"]) == {"hybrid", "maxsim", "likelihood"}
+    assert figures["added_ms"]["likelihood"] > 0, "a call of the decoder a query"
+    assert "300 chunks of 12 words" in figures["how"]
+    figures = run_speed(HashEncoder(), home=home, options=options).parts["rerank"]
+    assert figures["how"].startswith("not measured") and "p50_ms" not in figures
 
 
 def test_encoders_are_timed_in_turn_on_the_same_texts(home: Path) -> None:

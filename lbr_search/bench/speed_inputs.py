@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lbr_search.protocols import EncodeReport
-from lbr_search.types import Chunk, Embeddings
+from lbr_search.protocols import CompressingEncoder, EncodeReport
+from lbr_search.types import Chunk, Compressed, Embeddings, pool
 
 N_CENTRES = 20_000
 """Topics that synthetic vectors gather around."""
@@ -115,3 +115,43 @@ class SyntheticEncoder:
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """The whole text is one token."""
         return [(0, len(text))] if text else []
+
+
+class SyntheticPassages:
+    """An encoder whose queries are encoded and whose passages have made-up vectors.
+
+    So that search and reranking can be timed on more passages than there is time to encode; what
+    reranking costs does not depend on what the vectors say.
+    """
+
+    def __init__(self, encoder: CompressingEncoder) -> None:
+        self._encoder = encoder
+        self.name, self.spec = encoder.name, f"synthetic passages of {encoder.spec}"
+        self.dim, self.max_tokens = encoder.dim, encoder.max_tokens
+        self.n_compression_tokens = encoder.n_compression_tokens
+        self.fingerprint = hashlib.blake2b(self.spec.encode(), digest_size=16).hexdigest()
+        self.encode_queries = encoder.encode_queries
+        self.compress_queries = encoder.compress_queries
+        self.query_log_likelihood = encoder.query_log_likelihood
+        self.generate = encoder.generate
+        self.token_spans = encoder.token_spans
+        self._parts = make_vectors(1024, dim=self.dim, seed=7)
+
+    def compress_passages(
+        self, texts: Sequence[str], *, report: EncodeReport | None = None
+    ) -> Compressed:
+        """(N, k, D): the same text has the same vectors, drawn from 1,024."""
+        if report is not None:
+            report.n_texts += len(texts)
+        rows = np.empty((len(texts), self.n_compression_tokens), dtype=np.int64)
+        for number, text in enumerate(texts):
+            seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+            generator = np.random.default_rng(seed)
+            rows[number] = generator.integers(len(self._parts), size=rows.shape[1])
+        return self._parts[rows]
+
+    def encode_passages(
+        self, texts: Sequence[str], *, report: EncodeReport | None = None
+    ) -> Embeddings:
+        """(N, D), the means of those."""
+        return pool(self.compress_passages(texts, report=report))
