@@ -17,14 +17,8 @@ from lbr_search.cli.options import (
 from lbr_search.config import MODES, ChunkConfig
 from lbr_search.registry import PEERS, RERANKERS
 
-SPEED_PARTS = (
-    "encode",
-    "ingest",
-    "search",
-    "rerank",
-    "cold_query",
-    "scale",
-)  # bench.speed.PARTS; heavy
+# those of bench.speed.PARTS, which is heavy
+SPEED_PARTS = ("encode", "ingest", "search", "rerank", "cold_query", "scale")
 FULL_TABLES = 3
 """Suites up to which --markdown writes every number; more have a row each."""
 PEER_NOTE = (
