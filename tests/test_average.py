@@ -57,7 +57,7 @@ def test_every_weight_is_the_weighted_mean(tmp_path: Path, notes: Path):
         assert torch.allclose(parameter, wanted.bfloat16().float(), atol=1e-7), name
         assert not torch.equal(parameter, parts[0][name].bfloat16().float()), name
     assert config == CONFIG
-    assert (out / "int8.json").is_file()
+    assert (out / "int8.safetensors").is_file()
     card = (out / "README.md").read_text().splitlines()
     assert [s for s in card if s in SAID] == ["### tiny", "#### Training data", "| notes | CC0 |"]
     assert [line for line in card if line.startswith("## Run")] == [

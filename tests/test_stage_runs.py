@@ -131,4 +131,4 @@ def test_stage_2_with_everything_resumes_exactly(toy: Path):
     assert LbrEncoder(report.checkpoint, dtype="float32", dim=16).config.dims == (32, 16)
     names = {path.name for path in report.checkpoint.iterdir()}
     expected = {path.name for path in (toy / "whole/stage1/checkpoint").iterdir()}
-    assert names - {"int8.json"} == expected
+    assert names - {"int8.safetensors"} == expected

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 FORMAT_VERSION = 1
-ARITHMETIC = {"int8": "int8, oneDNN"}
+RANGES_FILE = "int8.safetensors"
+"""Input ranges of the layers, which only int8 reads (encoder/int8.py)."""
+ARITHMETIC = {"int8": "int8, oneDNN, smoothed"}
 """How a dtype is computed, where its name does not say it: other vectors, another fingerprint."""
 
 
@@ -160,9 +162,8 @@ def checkpoint_fingerprint(folder: Path, *, dtype: str, dim: int | None = None) 
     files = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix == ".safetensors"
-        or path.name in ("tokenizer.json", "config.json")
-        or (path.name == "int8.json" and dtype == "int8")
+        if path.suffix == ".safetensors" or path.name in ("tokenizer.json", "config.json")
+        if path.name != RANGES_FILE or dtype == "int8"
     )
     return fingerprint(
         {

@@ -6,7 +6,6 @@ encoded with.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +14,11 @@ from torch import Tensor, nn
 
 from lbr_search.encoder.batching import collate, length_sorted_batches
 from lbr_search.encoder.bert import BertBackbone, BertLayer
-from lbr_search.encoder.checkpoint import load_checkpoint
-from lbr_search.encoder.int8_layers import Int8BertLayer, Int8Linear, Ranges
+from lbr_search.encoder.checkpoint import RANGES_FILE, load_checkpoint
+from lbr_search.encoder.int8_layers import Int8BertLayer, Int8Linear, Ranges, smoothing
 from lbr_search.encoder.model import LbrModel
 from lbr_search.errors import EncoderError
 
-RANGES_FILE = "int8.json"
 DECODED_TOKENS = 24
 """Of each text, written back from its vectors while ranges are measured."""
 
@@ -42,12 +40,15 @@ def calibrate(model: LbrModel, token_ids: Sequence[Sequence[int]]) -> Ranges:
         token_ids: texts with their prompts, of the kind that will be encoded.
     """
     layers = _linear_layers(model)
-    ranges: Ranges = dict.fromkeys(layers, (0.0, 0.0))
+    ranges: Ranges = {name: torch.zeros(2, layer.in_features) for name, layer in layers.items()}
 
     def watch(name: str) -> torch.utils.hooks.RemovableHandle:
         def see(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             low, high = ranges[name]
-            ranges[name] = (min(low, float(inputs[0].min())), max(high, float(inputs[0].max())))
+            rows = inputs[0].flatten(0, -2)
+            ranges[name] = torch.stack(
+                [low.minimum(rows.amin(dim=0).cpu()), high.maximum(rows.amax(dim=0).cpu())]
+            )
 
         return layers[name].register_forward_pre_hook(see)
 
@@ -71,9 +72,11 @@ def quantise(model: LbrModel, ranges: Ranges) -> None:
         EncoderError: the ranges are of another model.
     """
     layers = _linear_layers(model)
-    if layers.keys() != ranges.keys():
+    shapes = {name: (2, layer.in_features) for name, layer in layers.items()}
+    if shapes != {name: tuple(spans.shape) for name, spans in ranges.items()}:
         raise EncoderError(
-            f"{RANGES_FILE} describes {len(ranges)} layers, the model has {len(layers)}.",
+            f"{RANGES_FILE} describes {len(ranges)} layers, the model has {len(layers)}, or they "
+            "are of other sizes.",
             "use the dtype float32 (CHECKPOINT#float32), or save the checkpoint again",
         )
     if isinstance(model.backbone, BertBackbone):
@@ -81,9 +84,9 @@ def quantise(model: LbrModel, ranges: Ranges) -> None:
         return
     for name, layer in layers.items():
         parent, _, attribute = name.rpartition(".")
-        low, high = ranges[name]
+        smooth = smoothing([layer], ranges[name])
         owner = model.backbone.body.get_submodule(parent)
-        setattr(owner, attribute, Int8Linear([layer], low=low, high=high))
+        setattr(owner, attribute, Int8Linear([layer], ranges[name], smooth=smooth))
 
 
 def _quantise_bert(backbone: BertBackbone, ranges: Ranges) -> None:
@@ -112,22 +115,32 @@ def measure_ranges(folder: Path, token_ids: Sequence[Sequence[int]]) -> None:
 
 def write_ranges(ranges: Ranges, folder: Path) -> None:
     """Put the ranges beside the weights."""
-    (folder / RANGES_FILE).write_text(json.dumps(ranges, indent=1) + "\n", "utf-8")
+    from safetensors.torch import save_file
+
+    save_file(ranges, folder / RANGES_FILE)
 
 
 def read_ranges(folder: Path) -> Ranges:
     """Read what `write_ranges` wrote.
 
     Raises:
-        EncoderError: the checkpoint has none.
+        EncoderError: the checkpoint has none, or a damaged one.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     path = folder / RANGES_FILE
     if not path.is_file():
         raise EncoderError(
             f"{folder} has no {RANGES_FILE}, so it cannot run in int8.",
             f"use {folder}#float32, or train with this version of lbr-search",
         )
-    return {name: (low, high) for name, (low, high) in json.loads(path.read_text("utf-8")).items()}
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise EncoderError(
+            f"{path} is damaged: {error}.", "copy the checkpoint again from where it was trained"
+        ) from error
 
 
 def _linear_layers(model: LbrModel) -> dict[str, nn.Linear]:

@@ -17,8 +17,11 @@ from lbr_search.encoder.attention import attend, gather, split_heads
 if TYPE_CHECKING:
     from lbr_search.encoder.bert import BertLayer
 
-Ranges = dict[str, tuple[float, float]]
-"""Linear layer -> smallest and largest input seen."""
+Ranges = dict[str, Tensor]
+"""Linear layer -> (2, in): the smallest and the largest input seen of each column."""
+SMOOTHING = 0.7
+"""Share of a column's size that moves from inputs to weights: of .3, .5, .7 and .9 the one that
+keeps vectors nearest to float32 ones (ARCHITECTURE.md)."""
 
 
 class Int8Linear(nn.Module):
@@ -26,13 +29,19 @@ class Int8Linear(nn.Module):
 
     Args:
         linears: float32; copied. Their outputs stand one behind the other.
-        low: smallest input to represent, <= 0.
-        high: largest, >= 0; inputs outside are cut.
+        spans: (2, in) smallest and largest input of each column; inputs outside are cut.
+        smooth: (in,) what `smoothing` gives; None = inputs are taken as they are.
     """
 
-    def __init__(self, linears: Sequence[nn.Linear], *, low: float, high: float) -> None:
+    def __init__(
+        self, linears: Sequence[nn.Linear], spans: Tensor, *, smooth: Tensor | None = None
+    ) -> None:
         super().__init__()
         weight = torch.cat([linear.weight.detach() for linear in linears])
+        self._shrink = None if smooth is None else 1 / smooth
+        if smooth is not None:
+            weight, spans = weight * smooth, spans / smooth
+        low, high = min(0.0, float(spans[0].min())), max(0.0, float(spans[1].max()))
         self._weight_scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)  # one a row
         self._weight_zeros = torch.zeros(len(weight), dtype=torch.long)
         codes = (weight / self._weight_scales[:, None]).round().clamp(-127, 127).to(torch.int8)
@@ -50,6 +59,8 @@ class Int8Linear(nn.Module):
 
     def codes(self, inputs: Tensor) -> Tensor:
         """(…, in) float32 -> (…, in) uint8."""
+        if self._shrink is not None:
+            inputs = inputs * self._shrink
         quantised = torch.quantize_per_tensor(
             inputs.contiguous(), self._scale, self._zero_point, torch.quint8
         )
@@ -68,6 +79,7 @@ class Int8Linear(nn.Module):
 
     def gelu(self, codes: Tensor, *, reader: Int8Linear) -> Tensor:
         """GELU of the product, as the input codes of the layer that reads it: (…, out) uint8."""
+        assert reader._shrink is None, "oneDNN writes codes of one scale"
         return self._pointwise(codes, torch.uint8, reader._scale, reader._zero_point, "gelu")
 
     def added_to(self, residual: Tensor, codes: Tensor) -> Tensor:
@@ -108,6 +120,23 @@ class Int8Linear(nn.Module):
         )
 
 
+def smoothing(linears: Sequence[nn.Linear], spans: Tensor) -> Tensor:
+    """(in,) numbers to divide the inputs by and to multiply the columns of the weights by.
+
+    A few columns of a norm's output are ten times as large as the others; with one range for all,
+    the others are left with a handful of the 256 codes. Source: Xiao et al. 2023, *SmoothQuant*,
+    arXiv:2211.10438, eq. 4; deviation: the division is not folded into the norm, whose output the
+    residual reads, too.
+
+    Args:
+        linears: that read the same inputs.
+        spans: (2, in) smallest and largest input of each column.
+    """
+    inputs = spans.abs().amax(dim=0).clamp(min=1e-5)
+    weights = torch.cat([linear.weight.detach() for linear in linears]).abs().amax(dim=0)
+    return inputs**SMOOTHING / weights.clamp(min=1e-5) ** (1 - SMOOTHING)
+
+
 class Int8BertLayer(nn.Module):
     """A `BertLayer` in which each input is quantised once, and GELU never leaves 8 bits.
 
@@ -119,17 +148,20 @@ class Int8BertLayer(nn.Module):
     def __init__(self, layer: BertLayer, ranges: Ranges) -> None:
         super().__init__()
         names = [f"attention.self.{name}" for name in ("query", "key", "value")]
-        # one range for the three, so that they read the same codes
-        low = min(ranges[name][0] for name in names)
-        high = max(ranges[name][1] for name in names)
+        # one range and one smoothing for the three, so that they read the same codes
+        lows, highs = zip(*(ranges[name] for name in names), strict=True)
+        spans = torch.stack([torch.stack(lows).amin(dim=0), torch.stack(highs).amax(dim=0)])
         query, *key_value = (_linear(layer, name) for name in names)
-        self._query = Int8Linear([query], low=low, high=high)
-        self._key_value = Int8Linear(key_value, low=low, high=high)
+        smooth = smoothing([query, *key_value], spans)
+        self._query = Int8Linear([query], spans, smooth=smooth)
+        self._key_value = Int8Linear(key_value, spans, smooth=smooth)
         self._head_dim = layer.attention.head_dim
-        self._mixed, self._inner, self._outer = (
-            Int8Linear([_linear(layer, name)], low=ranges[name][0], high=ranges[name][1])
-            for name in ("attention.output.dense", "intermediate.dense", "output.dense")
-        )
+        mixed, inner, outer = "attention.output.dense", "intermediate.dense", "output.dense"
+        self._mixed = Int8Linear([_linear(layer, mixed)], ranges[mixed])  # has no large columns
+        linear, spans = _linear(layer, inner), ranges[inner]
+        self._inner = Int8Linear([linear], spans, smooth=smoothing([linear], spans))
+        # reads codes that oneDNN writes, in one scale
+        self._outer = Int8Linear([_linear(layer, outer)], ranges[outer])
         self._attention_norm = layer.attention.output.LayerNorm
         self._norm = layer.output.LayerNorm
 

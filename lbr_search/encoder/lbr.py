@@ -19,7 +19,12 @@ from lbr_search.encoder.batching import (
     prompt_token_ids,
     tokenize,
 )
-from lbr_search.encoder.checkpoint import LbrConfig, checkpoint_fingerprint, load_checkpoint
+from lbr_search.encoder.checkpoint import (
+    RANGES_FILE,
+    LbrConfig,
+    checkpoint_fingerprint,
+    load_checkpoint,
+)
 from lbr_search.encoder.model import LbrModel, embed, shorten
 from lbr_search.encoder.process import prepare_process
 from lbr_search.errors import EncoderError
@@ -266,5 +271,5 @@ def preferred_dtype(folder: Path) -> str:
     """
     if torch.cuda.is_available() or torch.cpu._is_amx_tile_supported():
         return "bfloat16"
-    has_ranges = (folder / int8.RANGES_FILE).is_file()
+    has_ranges = (folder / RANGES_FILE).is_file()
     return "int8" if has_ranges and int8.is_supported() else "float32"
