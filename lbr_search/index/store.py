@@ -79,7 +79,7 @@ class ChunkStore:
     @classmethod
     def exists(cls, folder: Path) -> bool:
         """Whether `folder` holds a table."""
-        return any((folder / f"{TABLE}.lance" / "_versions").glob("*.manifest"))
+        return bool(version_files(folder))
 
     @classmethod
     def open_latest(cls, folder: Path, *, is_writer: bool = True) -> ChunkStore:
@@ -319,3 +319,8 @@ class ChunkStore:
             elif copy in names:
                 self._table.alter_columns({"path": copy, "rename": column.column})
         self._sync_columns()
+
+
+def version_files(folder: Path) -> list[Path]:
+    """The files of a table in `folder` that name its versions, one a commit."""
+    return sorted((folder / f"{TABLE}.lance" / "_versions").glob("*.manifest"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +35,15 @@ from lbr_search.index.reindex import SHADOW_FILE
 from lbr_search.index.republish import republish
 from lbr_search.index.rows import ROW_IDS_FILE
 from lbr_search.index.store import ChunkStore
+from lbr_search.index.tuned import TUNED_FILE
 from lbr_search.protocols import Encoder
 
 KNOWN_FILES = {
     *OWN_FILES,
     *(SEAL_FILE, MANIFEST_FILE, BEFORE_FILE, JOURNAL_FILE, SHADOW_FILE),
-    *("sources.json", "sources.parquet", "forgotten.json"),
+    *(TUNED_FILE, "sources.json", "sources-*.parquet", "forgotten.json"),
 }
-"""Files of an index folder besides those of the manifest."""
+"""Files of an index folder besides those of the manifest, as patterns."""
 
 
 @dataclass(slots=True)
@@ -188,5 +190,6 @@ def _strangers(folder: Path, manifest: IndexManifest) -> Iterator[str]:
     if (folder / SHADOW_FILE).is_file():
         kept.add(f"store-{manifest.generation + 1:06d}")
     for path in sorted(folder.iterdir()):
-        if path.name not in (kept if path.is_dir() else KNOWN_FILES):
+        known = kept if path.is_dir() else KNOWN_FILES
+        if not any(fnmatchcase(path.name, name) for name in known):
             yield f"{path.name} belongs to nothing; it can be removed"
