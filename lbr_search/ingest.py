@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from lbr_search.corpus.sources import ResolvedSource, read_resolved, resolve_sou
 from lbr_search.encoder.load import DEFAULT_ENCODER, load_encoder
 from lbr_search.errors import CorpusError
 from lbr_search.index.build import REJECTED_FILE, build
+from lbr_search.index.lock import single_writer
+from lbr_search.index.manifest import load_seal
 from lbr_search.index.report import BuildProgress, BuildReport
 from lbr_search.protocols import Encoder, ReadOptions
 from lbr_search.source_record import (
@@ -130,26 +133,28 @@ def build_index(  # noqa: PLR0913 - the front door: every option is a keyword wi
     chunk, notes = fit_chunks(chunk or ChunkConfig(), opened)
     index = Path(index)
     domain = options.read.domain or _shared_domain(resolved)
-    forgotten = load_forgotten(index)
-    states = [without_forgotten(take_inventory(source, {}), forgotten) for source in resolved]
-    origin: dict[str, int] = {}
-    with Rejects(index / REJECTED_FILE, strict=options.strict) as rejects:
-        documents = _read_all(resolved, origin, options=options, rejects=rejects)
-        kept = (d for d in documents if not forgotten or id_digest(d.doc_id) not in forgotten)
-        chunks = chunk_documents(kept, token_spans=opened.token_spans, config=chunk)
-        report = build(
-            chunks,
-            encoder=opened,
-            folder=index,
-            config=config or IndexConfig(),
-            domain=domain,
-            delete_missing=options.delete_missing,
-            progress=_with_share(progress, states),
-        )
-    n_read = len(origin)
-    if forgotten:
-        origin = {d: n for d, n in origin.items() if id_digest(d) not in forgotten}
-    _record(index, resolved, states, origin, chunk=chunk, options=options)
+    # from the start: a second writer is refused before it reads, and touches no record of this one
+    with single_writer(index) if load_seal(index) is not None else nullcontext():
+        forgotten = load_forgotten(index)
+        states = [without_forgotten(take_inventory(source, {}), forgotten) for source in resolved]
+        origin: dict[str, int] = {}
+        with Rejects(index / REJECTED_FILE, strict=options.strict) as rejects:
+            documents = _read_all(resolved, origin, options=options, rejects=rejects)
+            kept = (d for d in documents if not forgotten or id_digest(d.doc_id) not in forgotten)
+            chunks = chunk_documents(kept, token_spans=opened.token_spans, config=chunk)
+            report = build(
+                chunks,
+                encoder=opened,
+                folder=index,
+                config=config or IndexConfig(),
+                domain=domain,
+                delete_missing=options.delete_missing,
+                progress=_with_share(progress, states),
+            )
+        n_read = len(origin)
+        if forgotten:
+            origin = {d: n for d, n in origin.items() if id_digest(d) not in forgotten}
+        _record(index, resolved, states, origin, chunk=chunk, options=options)
     return IngestReport(
         index=index,
         domain=domain,
@@ -193,10 +198,10 @@ def _record(
     for doc_id, number in origin.items():
         ids[number].append(doc_id)
     new = [
-        recorded(source, options.read, files, documents)
+        recorded(source, options.read, chunk, files=files, ids=documents)
         for source, files, documents in zip(resolved, states, ids, strict=True)
     ]
-    record = SourceRecord(chunk, [])
+    record = SourceRecord([])
     if not options.delete_missing and (index / SOURCES_FILE).is_file():
         record.sources = load_record(index).sources
     record.replace(new)

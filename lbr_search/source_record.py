@@ -1,15 +1,16 @@
 """What an index was made from: sources, their files, and which documents each file gave.
 
 Two files of the index folder: ``sources.json`` (sources and the state of their files) and
-``sources.parquet`` (source, file, document). An ingest writes them last, `sync` reads them.
+``sources-NUMBER.parquet`` (source, file, document), which it names, so that both change in one
+step. An ingest writes them last, `sync` reads them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +19,14 @@ from lbr_search.config import ChunkConfig
 from lbr_search.corpus.inventory import FileState, file_of
 from lbr_search.corpus.sources import ResolvedSource
 from lbr_search.errors import IndexFormatError
-from lbr_search.index.files import disk_errors, read_json, sync_folder, write_json
+from lbr_search.index.files import disk_errors, read_json, write_json
+from lbr_search.index.manifest import new_index_command
 from lbr_search.protocols import ReadOptions
 
 SOURCES_FILE = "sources.json"
-DOCUMENTS_FILE = "sources.parquet"
+DOCUMENTS_FILES = "sources-*.parquet"
 FORGOTTEN_FILE = "forgotten.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class RecordedSource:
     source: ResolvedSource
     """Its path is absolute."""
     read: ReadOptions
+    chunk: ChunkConfig
+    """How its documents are cut."""
     files: dict[str, FileState] = field(default_factory=dict)
     documents: dict[str, list[str]] = field(default_factory=dict)
     """File -> the ids of its documents; file "" = the source as a whole."""
@@ -46,9 +50,8 @@ class RecordedSource:
 
 @dataclass(slots=True)
 class SourceRecord:
-    """The sources of an index and how their documents are cut."""
+    """The sources of an index."""
 
-    chunk: ChunkConfig
     sources: list[RecordedSource]
 
     def replace(self, new: Iterable[RecordedSource]) -> None:
@@ -62,7 +65,12 @@ class SourceRecord:
 
 
 def recorded(
-    source: ResolvedSource, read: ReadOptions, files: Mapping[str, FileState], ids: Iterable[str]
+    source: ResolvedSource,
+    read: ReadOptions,
+    chunk: ChunkConfig,
+    *,
+    files: Mapping[str, FileState],
+    ids: Iterable[str],
 ) -> RecordedSource:
     """A source as it was read, with its documents by file."""
     documents: dict[str, list[str]] = {}
@@ -70,7 +78,7 @@ def recorded(
     for doc_id in ids:
         documents.setdefault(file_of(doc_id, names), []).append(doc_id)
     absolute = dataclasses.replace(source, path=source.path.absolute())
-    return RecordedSource(absolute, read, dict(files), documents)
+    return RecordedSource(absolute, read, chunk, dict(files), documents)
 
 
 def load_record(index: Path) -> SourceRecord:
@@ -80,41 +88,43 @@ def load_record(index: Path) -> SourceRecord:
         IndexFormatError: none were recorded, or the record is damaged.
     """
     path = index / SOURCES_FILE
-    command = f"lbr-search ingest SOURCE... --index {index}"
+    command = new_index_command(index)
     if not path.is_file():
         raise IndexFormatError(
             f"{index} has no record of its sources ({SOURCES_FILE}).", f"{command}   (writes it)"
         )
-    values = read_json(path, fix=command)
+    fix = f"rm {shlex.quote(str(path))} && {command}"
+    values = read_json(path, fix=fix)
+    if values.get("format") != FORMAT:
+        raise IndexFormatError(
+            f"{path} has format {values.get('format')!r}; this version reads format {FORMAT}.", fix
+        )
     try:
         sources = [
             RecordedSource(
                 ResolvedSource(row["name"], Path(row["path"]), row["reader"], row["domain"]),
                 ReadOptions(**row["read"]),
+                ChunkConfig(**row["chunk"]),
                 {name: FileState(*state) for name, state in row["files"].items()},
             )
             for row in values["sources"]
         ]
-        record = SourceRecord(ChunkConfig(**values["chunk"]), sources)
-        for number, file, doc_id in _read_documents(index / DOCUMENTS_FILE):
+        for number, file, doc_id in _read_documents(index / values["documents"]):
             sources[number].documents.setdefault(file, []).append(doc_id)
     except (KeyError, TypeError, IndexError, OSError, ValueError) as error:
-        raise IndexFormatError(f"{path} is damaged: {error}.", command) from error
-    return record
+        raise IndexFormatError(f"{path} is damaged: {error}.", fix) from error
+    return SourceRecord(sources)
 
 
 def save_record(index: Path, record: SourceRecord) -> None:
-    """Write the record; the documents first, so that files are never ahead of them.
+    """Write the record: the documents under a new name, then what names them.
 
     Raises:
         IndexFormatError: the disk is full or read-only.
     """
-    with disk_errors(index):
-        _save(index, record)
-
-
-def _save(index: Path, record: SourceRecord) -> None:
-    _write_documents(index / DOCUMENTS_FILE, record)
+    old = sorted(index.glob(DOCUMENTS_FILES))
+    number = 1 + max((int(path.stem.rpartition("-")[2]) for path in old), default=0)
+    documents = index / DOCUMENTS_FILES.replace("*", f"{number:06d}")
     sources = [
         {
             "name": one.source.name,
@@ -122,18 +132,17 @@ def _save(index: Path, record: SourceRecord) -> None:
             "reader": one.source.reader,
             "domain": one.source.domain,
             "read": dataclasses.asdict(one.read),
+            "chunk": dataclasses.asdict(one.chunk),
             "files": {name: dataclasses.astuple(state) for name, state in one.files.items()},
         }
         for one in record.sources
     ]
-    values = {"format": FORMAT, "chunk": dataclasses.asdict(record.chunk), "sources": sources}
-    temporary = index / f"{SOURCES_FILE}.tmp"
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(values))  # at once and without indents: ten times as fast
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(index / SOURCES_FILE)
-    sync_folder(index)
+    values = {"format": FORMAT, "documents": documents.name, "sources": sources}
+    with disk_errors(index):
+        _write_documents(documents, record)
+        write_json(index / SOURCES_FILE, values, is_compact=True)
+        for path in old:
+            path.unlink()
 
 
 def load_forgotten(index: Path) -> frozenset[str]:
@@ -168,14 +177,19 @@ def _write_documents(path: Path, record: SourceRecord) -> None:
     import pyarrow.parquet as pq
 
     schema = pa.schema([("source", pa.int32()), ("file", pa.string()), ("doc_id", pa.string())])
-    temporary = path.with_name(f"{path.name}.tmp")
-    with pq.ParquetWriter(temporary, schema) as writer:
-        for number, one in enumerate(record.sources):
-            files = [name for name, ids in one.documents.items() for _ in ids]
-            ids = [doc_id for group in one.documents.values() for doc_id in group]
-            columns = [pa.array([number] * len(ids), pa.int32()), pa.array(files), pa.array(ids)]
-            writer.write_table(pa.table(columns, schema=schema))
-    temporary.replace(path)
+    with path.open("wb") as stream:
+        with pq.ParquetWriter(stream, schema) as writer:
+            for number, one in enumerate(record.sources):
+                files = [name for name, ids in one.documents.items() for _ in ids]
+                ids = [doc_id for group in one.documents.values() for doc_id in group]
+                columns = [
+                    pa.array([number] * len(ids), pa.int32()),
+                    pa.array(files),
+                    pa.array(ids),
+                ]
+                writer.write_table(pa.table(columns, schema=schema))
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _read_documents(path: Path) -> Iterator[tuple[int, str, str]]:

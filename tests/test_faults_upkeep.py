@@ -30,7 +30,6 @@ CHILD = """
     from tests.conftest import HashEncoder
     import lbr_search.index.generation as generation
     import lbr_search.index.reindex as shadows
-    import lbr_search.index.republish as republishing
     import lbr_search.upkeep.forget as forgetting
     import lbr_search.upkeep.reindex as reindexing
     import lbr_search.upkeep.sync as syncing
@@ -60,19 +59,19 @@ POINTS = [
     ("sync", "ChunkStore", "delete_rows", 1),
     ("sync", "generation", "publish", 1),
     ("sync", "syncing", "save_record", 1),
-    ("forget", "ChunkStore", "rewrite", 1),
+    ("forget", "ChunkStore", "copy_without", 1),
+    ("forget", "generation", "write_payload", 1),
     ("forget", "generation", "publish", 1),
-    ("forget", "republishing", "publish", 1),
-    ("forget", "republishing", "publish", 2),
-    ("forget", "ChunkStore", "tidy", 1),
-    ("forget", "shutil", "rmtree", 1),
+    ("forget", "forgetting", "_purge", 1),
+    ("forget", "shutil", "rmtree", 2),
+    ("forget", "shutil", "rmtree", 3),
     ("forget", "forgetting", "save_record", 1),
     ("reindex", "HashEncoder", "encode_passages", 4),
     ("reindex", "shadows", "publish", 1),
     ("reindex", "shadows", "publish", 2),
     ("reindex", "shadows", "write_seal", 1),
 ]
-SHORT = {("sync", "publish"), ("forget", "tidy"), ("reindex", "write_seal")}
+SHORT = {("sync", "publish"), ("forget", "publish"), ("reindex", "write_seal")}
 
 
 def contents(index: Path) -> list[tuple[object, ...]]:

@@ -195,7 +195,7 @@ def test_damaged_files_are_refused(tmp_path):
             continue
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2])
-        with pytest.raises(IndexFormatError, match="fix: build the index again"):
+        with pytest.raises(IndexFormatError, match="fix: lbr-search index verify"):
             LexicalIndex().open(tmp_path)
         file.write_bytes(content)
     for file in tmp_path.glob("*.npy"):

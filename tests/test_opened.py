@@ -202,7 +202,7 @@ def test_commands_in_errors_can_be_pasted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "fix"),
-    [("gen-*/vectors/*", "builds them again"), ("store/chunks.lance/data/*", "rm -r")],
+    [("gen-*/vectors/*", "index verify"), ("store/chunks.lance/data/*", "rm -r")],
 )
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_damaged_files_are_named(

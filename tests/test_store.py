@@ -197,13 +197,39 @@ def test_tidying_keeps_rows_order_and_the_version_in_use(store: ChunkStore, tmp_
         if number == 20:
             kept = store.version
     store.delete_rows([3, 30])
-    assert store.is_scattered
+    assert store.is_untidy
     store.tidy(keep=kept)
-    assert not store.is_scattered
+    assert not store.is_untidy
     left = [row for row in range(COMPACT_FRAGMENTS + 4) if row not in (3, 30)]
     assert [row["row_id"] for row in rows_of(store)] == left
     reader = ChunkStore.open_version(tmp_path / "store", kept)
     assert [row["row_id"] for row in rows_of(reader)] == list(range(21))
+
+
+def test_a_table_that_lost_many_rows_is_written_anew(store: ChunkStore) -> None:
+    """Few fragments and many deleted rows: tidying pays, and frees their space."""
+    store.add([chunk(f"d{number}") for number in range(40)], vectors(40), first_row=0)
+    store.delete_rows(range(9))
+    assert not store.is_untidy
+    store.delete_rows(range(9, 20))
+    assert store.deleted_share == 0.5
+    assert store.is_untidy
+    store.tidy(keep=None)
+    assert (store.deleted_share, store.count()) == (0, 20)
+    assert [row["row_id"] for row in rows_of(store)] == list(range(20, 40))
+
+
+def test_a_table_of_many_commits_drops_old_versions(
+    store: ChunkStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions are removed from some number on, whatever the table holds."""
+    monkeypatch.setattr("lbr_search.index.store.MAX_VERSIONS", 6)
+    for number in range(6):
+        assert not store.is_untidy
+        store.add([chunk(f"d{number}")], vectors(1), first_row=number)
+    assert store.is_untidy
+    store.tidy(keep=None)
+    assert not store.is_untidy
 
 
 def test_tidying_a_first_build_keeps_the_latest_version_alone(store: ChunkStore) -> None:
@@ -221,11 +247,11 @@ def test_a_large_table_may_have_more_fragments(
     """One more for so many rows, up to a limit: a large ingest is not written twice."""
     for number in range(COMPACT_FRAGMENTS + 2):
         store.add([chunk(f"d{number}")], vectors(1), first_row=number)
-    assert store.is_scattered
+    assert store.is_untidy
     monkeypatch.setattr("lbr_search.index.store.FRAGMENT_ROWS", 17)  # 34 rows: two more
-    assert not store.is_scattered
+    assert not store.is_untidy
     monkeypatch.setattr("lbr_search.index.store.MAX_FRAGMENTS", COMPACT_FRAGMENTS + 1)
-    assert store.is_scattered
+    assert store.is_untidy
 
 
 def test_vectors_are_read_by_row_id(store: ChunkStore) -> None:

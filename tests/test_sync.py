@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from lbr_search.config import IndexConfig
+from lbr_search import source_record
+from lbr_search.config import ChunkConfig, IndexConfig
 from lbr_search.corpus import inventory
 from lbr_search.errors import CorpusError, IndexFormatError
+from lbr_search.index.lock import single_writer
 from lbr_search.index.opened import open_index
+from lbr_search.index.verify import verify_index
 from lbr_search.ingest import IngestOptions, build_index
 from lbr_search.source_record import load_record
 from lbr_search.upkeep.sync import SyncReport, sync
@@ -223,9 +227,114 @@ def test_an_index_without_record_says_what_to_do(index, encoder):
 
 def test_a_damaged_record_says_so(index, encoder):
     """Half a file is no record."""
-    (index / "sources.json").write_text(json.dumps({"sources": [{"name": 1}]}))
+    (index / "sources.json").write_text(json.dumps({"format": 2, "sources": [{"name": 1}]}))
     with pytest.raises(IndexFormatError, match="is damaged"):
         sync(index, encoder=encoder)
+    (index / "sources.json").write_text(json.dumps({"format": 1, "sources": []}))
+    with pytest.raises(IndexFormatError, match="this version reads format 2") as caught:
+        sync(index, encoder=encoder)
+    assert caught.value.fix.startswith("rm ")
+
+
+def stop_before_publishing(index, encoder, monkeypatch):
+    """A sync that has committed everything and published nothing."""
+    from lbr_search.index import build as module
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "build_generation", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            sync(index, encoder=encoder)
+
+
+def test_what_a_stopped_run_wrote_does_not_outlive_its_file(
+    index, tree, tmp_path, encoder, monkeypatch
+):
+    """Files that a stopped sync read are put back as they were: so are their documents."""
+    before = {name: (tree / name).read_text() for name in ("README.md", "src/b.js")}
+    (tree / "README.md").write_text("# Project\n\nSomething else.\n")
+    (tree / "src/b.js").unlink()
+    (tree / "short-lived.md").write_text("# Never\n\nMeant to stay.\n")
+    stop_before_publishing(index, encoder, monkeypatch)
+    for name, text in before.items():
+        (tree / name).write_text(text)
+    (tree / "short-lived.md").unlink()
+    (tree / "other.md").write_text("# Other\n\nA change elsewhere.\n")
+    report = sync(index, encoder=encoder)
+    assert report.plans[0].changes.changed == ("README.md", "src/b.js")
+    assert_like_a_new_ingest(index, tree, tmp_path, encoder)
+    assert not sync(index, encoder=encoder).has_changes
+
+
+def test_what_a_stopped_run_encoded_is_not_encoded_again(index, tree, encoder, monkeypatch):
+    """The same sync run again takes it from the table."""
+    (tree / "new.md").write_text("# New\n\nText.\n")
+    stop_before_publishing(index, encoder, monkeypatch)
+    encoder.n_encoded = 0
+    report = sync(index, encoder=encoder)
+    assert (report.build.n_resumed, encoder.n_encoded) == (1, 0)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_two_sources_cannot_hold_the_same_document(index, tmp_path, encoder, first):
+    """Also where only one of them changed, and whichever was ingested first."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"_id": name, "text": name}) + "\n")
+        build_index([tmp_path / f"{name}.jsonl"], index, encoder=encoder, config=CONFIG)
+    changed, other = ("a", "b") if first else ("b", "a")
+    (tmp_path / f"{changed}.jsonl").write_text(json.dumps({"_id": other, "text": "mine"}) + "\n")
+    with pytest.raises(CorpusError, match=f"two files hold a document '{other}'"):
+        sync(index, encoder=encoder)
+
+
+def test_each_source_is_cut_as_it_was_ingested(index, tree, tmp_path, encoder):
+    """A second source with other chunks does not change how the first is cut."""
+    words = " ".join(f"word{n}" for n in range(90))
+    (tmp_path / "more.jsonl").write_text(json.dumps({"_id": "m", "text": words}) + "\n")
+    few = ChunkConfig(chunk_tokens=16, overlap=0)
+    build_index([tmp_path / "more.jsonl"], index, encoder=encoder, config=CONFIG, chunk=few)
+    (tree / "README.md").write_text(f"# Project\n\n{words}\n")
+    (tmp_path / "more.jsonl").write_text(json.dumps({"_id": "m", "text": f"{words}."}) + "\n")
+    sync(index, encoder=encoder)
+    numbers = [doc_id for doc_id, *_ in contents(index)]
+    assert (numbers.count("README.md"), numbers.count("m") >= 6) == (1, True)
+
+
+def test_the_record_changes_in_one_step(index, tree, tmp_path, encoder, monkeypatch):
+    """Killed between its two files, a record is the one before, and no source has another's."""
+    (tmp_path / "more.jsonl").write_text('{"_id": "m", "text": "more"}\n')
+    build_index([tmp_path / "more.jsonl"], index, encoder=encoder, config=CONFIG)
+    before = load_record(index)
+    with monkeypatch.context() as patched:
+        patched.setattr(source_record, "write_json", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            sync(index, encoder=encoder, drop=tree)
+    assert load_record(index) == before
+    sync(index, encoder=encoder, drop=tree)
+    assert ids(index) == ["m"]
+    assert verify_index(index).notes == []
+
+
+def test_a_second_writer_leaves_no_trace(index, tree, encoder):
+    """It is refused before it reads a source, and what the first one rejected stays on record."""
+    (index / "rejected.jsonl").write_text("of the first writer\n")
+    (tree / "new.md").write_text("# New\n\nText.\n")
+    refused = []
+
+    def write() -> None:
+        for run in (lambda: sync(index), lambda: build_index([tree], index, encoder=encoder)):
+            with pytest.raises(IndexFormatError, match="another process is writing"):
+                run()
+            refused.append(run)
+
+    with single_writer(index):
+        other = threading.Thread(target=write)
+        other.start()
+        other.join()
+    assert len(refused) == 2
+    assert (index / "rejected.jsonl").read_text() == "of the first writer\n"
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ import pytest
 
 from lbr_search.config import IndexConfig
 from lbr_search.errors import IndexFormatError
+from lbr_search.index import build
 from lbr_search.index.export import SEAL_KEY, export_index
 from lbr_search.index.manifest import load_manifest, store_folder
 from lbr_search.index.opened import open_index
@@ -116,10 +118,32 @@ def test_rows_that_stand_twice_are_found_and_removed(tmp_path, encoder, other_en
     assert moved[0].startswith("encoder: index and encoder do not match")
 
 
+def test_a_repair_publishes_nothing_that_was_cut_off(index, tmp_path, encoder):
+    """Rows of a run that did not end are undone, not shown; the same ingest adds them again."""
+    with (tmp_path / "a.jsonl").open("a") as stream:
+        stream.write('{"_id": "late", "text": "added late"}\n')
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with mock.patch.object(build, "build_generation", stopped), pytest.raises(KeyboardInterrupt):
+        build_index([tmp_path / "a.jsonl"], index, encoder=encoder, config=config_of(index))
+    repair_index(index)
+    assert verify_index(index).problems == []
+    assert (load_manifest(index).n_documents, load_manifest(index).n_chunks) == (30, 30)
+    again = build_index([tmp_path / "a.jsonl"], index, encoder=encoder, config=config_of(index))
+    assert (again.build.n_added, load_manifest(index).n_documents) == (1, 31)
+
+
+def config_of(index: Path) -> IndexConfig:
+    return IndexConfig(backend=load_manifest(index).backend)
+
+
 def test_strangers_are_noted(index):
     """What belongs to nothing is told, and is no damage."""
     (index / "gen-000099").mkdir()
     (index / "notes.txt").write_text("x")
+    (index / "search.toml").write_text("")  # what `tune` writes is no stranger
     found = verify_index(index)
     assert found.problems == []
     assert [note.split(" ")[0] for note in found.notes] == ["gen-000099", "notes.txt"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
 
+from lbr_search.cli.console import to_stderr
 from lbr_search.cli.options import EncoderOption, IndexFolder, JsonLines
+from lbr_search.errors import ConfigError, LbrError
 
 
 def sync(
@@ -19,9 +22,17 @@ def sync(
         Path | None,
         typer.Option(help="Give this source up: remove its documents.", show_default=False),
     ] = None,
+    is_watching: Annotated[
+        bool, typer.Option("--watch", help="Go on: sync whenever a file changes, until Ctrl-C.")
+    ] = False,
     as_json: JsonLines = False,
 ) -> None:
     """Bring an index in step with its sources: only files that changed are read and encoded."""
+    if is_watching:
+        if dry_run or drop:
+            raise ConfigError("--watch goes with neither --dry-run nor --drop.", "leave one out")
+        _follow(index, as_json=as_json)
+        return
     from lbr_search.cli.progress import BuildLine
     from lbr_search.cli.render_upkeep import show_sync
     from lbr_search.upkeep.sync import sync as sync_index
@@ -29,6 +40,23 @@ def sync(
     with BuildLine() as line:
         report = sync_index(index, dry_run=dry_run, drop=drop, progress=line.update)
     show_sync(report, as_json=as_json)
+
+
+def _follow(index: Path, *, as_json: bool) -> None:
+    from lbr_search.cli.render_upkeep import show_sync
+    from lbr_search.upkeep.watch import watch
+
+    def show_error(error: LbrError) -> None:
+        to_stderr(f"error: {error.message}\nfix: {error.fix}\nwaiting for a change")
+
+    to_stderr(f"following the sources of {index}; Ctrl-C ends it")
+    watch(
+        index,
+        on_sync=lambda report: show_sync(report, as_json=as_json),
+        on_error=show_error,
+        stop=Event(),
+    )
+    to_stderr("stopped; nothing was being written")
 
 
 def forget(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from lbr_search.index.store import ChunkStore
+from lbr_search.index.manifest import IndexManifest, store_folder
+from lbr_search.index.store import ChunkStore, version_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,23 @@ def document_states(store: ChunkStore) -> tuple[dict[str, DocumentState], list[i
             stale.extend(known.rows)
         states[doc_ids[first]] = state
     return states, stale
+
+
+def uncertain_documents(folder: Path, manifest: IndexManifest, known: Iterable[str]) -> set[str]:
+    """Documents whose state nobody vouches for: a run that was cut off wrote or removed them.
+
+    It may have read them from a file that has changed since. LanceDB is not imported where the
+    table is as it was published.
+
+    Args:
+        folder: the index.
+        manifest: what is published.
+        known: the documents that should be there.
+    """
+    table = store_folder(folder, manifest)
+    published = {entry.path for entry in manifest.files}
+    if all(path.relative_to(folder).as_posix() in published for path in version_files(table)):
+        return set()
+    states, _ = document_states(ChunkStore.open_latest(table, is_writer=False))
+    written = {doc_id for doc_id, s in states.items() if s.first_row >= manifest.next_row}
+    return written.union(doc_id for doc_id in known if doc_id not in states)

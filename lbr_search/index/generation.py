@@ -193,12 +193,12 @@ def passages(store: ChunkStore) -> Iterator[tuple[NDArray[np.int64], list[str]]]
 
 
 def tidy_store(folder: Path, store: ChunkStore, previous: IndexManifest | None) -> None:
-    """Compact a scattered store; the version that the published manifest names stays readable.
+    """Compact an untidy store; the version that the published manifest names stays readable.
 
     Tidying removes files that only older versions need, so the published manifest stops vouching
     for the store's files first: if the process dies, the index must not look damaged.
     """
-    if not store.is_scattered:
+    if not store.is_untidy:
         return
     if previous is not None:
         derived = [e for e in previous.files if not e.path.startswith(f"{previous.store}/")]

@@ -13,7 +13,7 @@ from lbr_search.index.manifest import (
     load_manifest,
     store_folder,
 )
-from lbr_search.index.store import ChunkStore
+from lbr_search.index.store import ChunkStore, version_files
 from lbr_search.index.tuned import read_tuned
 
 
@@ -48,6 +48,8 @@ def index_info(folder: Path) -> dict[str, Any]:
             "version": manifest.store_version,
             "latest_version": store.version,
             "fragments": store.fragments(),
+            "versions": len(version_files(store.folder)),
+            "deleted_share": round(store.deleted_share, 4),
             "rows_not_published": unpublished_rows(store, manifest),
         },
         "size_bytes": {

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from lbr_search.errors import IndexFormatError
 from lbr_search.index.files import disk_errors, write_json
+from lbr_search.index.manifest import IndexManifest, load_manifest
 
 LOCK_FILE = "lock"
 HOLDER_FILE = "lock.holder.json"
@@ -21,16 +22,17 @@ HOLDER_FILE = "lock.holder.json"
 
 @contextmanager
 def single_writer(folder: Path) -> Iterator[None]:
-    """Hold the right to write `folder`; fails at once when another process holds it.
+    """Hold the right to write `folder`; fails at once when another process or thread holds it.
 
     The lock is the system's (flock), so one left by a killed process is no obstacle. Who holds it
-    stands beside it, for the message only.
+    stands beside it, for the message only. A thread that holds it may ask again: a `sync` keeps
+    it from its first look at the record to the last write, with a build in between.
 
     Raises:
         IndexFormatError: another writer holds it (its process and host are named), or the folder
             cannot be written.
     """
-    lock = FileLock(str(folder / LOCK_FILE))
+    lock = FileLock(str((folder / LOCK_FILE).absolute()), is_singleton=True)
     with disk_errors(folder):
         try:
             lock.acquire(timeout=0)
@@ -45,6 +47,18 @@ def single_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[IndexManifest]:
+    """`single_writer` of a published index; gives its state as it is under the lock.
+
+    Raises:
+        IndexFormatError: no index, or a damaged one; another writer; a full or read-only disk.
+    """
+    load_manifest(folder)  # before a lock file is made in a folder that is no index
+    with disk_errors(folder), single_writer(folder):
+        yield load_manifest(folder)
 
 
 def _this_process() -> dict[str, str | int]:

@@ -126,6 +126,16 @@ def store_folder(folder: Path, manifest: IndexManifest | None) -> Path:
     return folder / (manifest.store if manifest is not None else STORE_FOLDER)
 
 
+def next_store_folder(folder: Path, manifest: IndexManifest) -> Path:
+    """Where a table goes that takes the place of the present one with the next generation."""
+    return folder / f"{STORE_FOLDER}-{manifest.generation + 1:06d}"
+
+
+def repair_command(folder: Path) -> str:
+    """The command that builds anew what is derived from the table."""
+    return f"lbr-search index verify {shlex.quote(str(folder))} --repair"
+
+
 def ingest_command(folder: Path, spec: str) -> str:
     """The command that goes on with, or makes anew, the index in `folder`."""
     return f"{new_index_command(folder)} --encoder {shlex.quote(spec)}"
@@ -238,7 +248,7 @@ def damaged_files(folder: Path, manifest: IndexManifest) -> dict[str, str]:
 def damage_error(
     folder: Path, manifest: IndexManifest, wrong: Mapping[str, str]
 ) -> IndexFormatError:
-    """The error about damaged files; those derived from the store are built again by an ingest."""
+    """The error about damaged files; those derived from the store can be built again from it."""
     lines = [f"  {path}: {what}" for path, what in wrong.items()]
     command = ingest_command(folder, manifest.seal.encoder_spec)
     quoted = shlex.quote(str(folder))
@@ -246,7 +256,7 @@ def damage_error(
     return IndexFormatError(
         f"{folder} is damaged, {len(wrong)} of {len(manifest.files)} files:\n"
         + "\n".join(lines[:5]),
-        f"rm -r {quoted} && {command}" if is_store else f"{command}   (builds them again)",
+        f"rm -r {quoted} && {command}" if is_store else repair_command(folder),
     )
 
 

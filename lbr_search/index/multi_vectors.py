@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lbr_search.errors import IndexFormatError
+from lbr_search.index.rows import REBUILD, load_array
 from lbr_search.types import Compressed
 
 if TYPE_CHECKING:
@@ -114,7 +116,21 @@ def write_multi_vectors(store: ChunkStore, folder: Path, *, n_rows: int) -> None
     scales.flush()
 
 
-def open_multi_vectors(folder: Path) -> MultiVectors:
-    """Map what `write_multi_vectors` wrote; nothing is read yet."""
-    codes, scales = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in (CODES, SCALES))
+def open_multi_vectors(folder: Path, *, shape: tuple[int, int, int]) -> MultiVectors:
+    """Map what `write_multi_vectors` wrote; nothing is read yet.
+
+    Args:
+        folder: of the generation.
+        shape: (N, k, D), as the manifest says.
+
+    Raises:
+        IndexFormatError: a file is missing, damaged or of another shape.
+    """
+    codes, scales = (load_array(folder / f"{name}.npy", mapped=True) for name in (CODES, SCALES))
+    if (codes.shape, scales.shape) != (shape, shape[:2]):
+        raise IndexFormatError(
+            f"{folder} does not fit its index.\n  wanted  {shape} and {shape[:2]}\n"
+            f"  found   {codes.shape} and {scales.shape}",
+            REBUILD,
+        )
     return MultiVectors(codes, scales)

@@ -222,7 +222,8 @@ class OpenedIndex:
 
     @cached_property
     def _multi_vectors(self) -> MultiVectors:
-        return open_multi_vectors(self._generation / MULTI)
+        shape = (self.n_chunks, self.manifest.n_vectors, self.manifest.seal.dim)
+        return open_multi_vectors(self._generation / MULTI, shape=shape)
 
     @cached_property
     def _terms(self) -> LexicalIndex:

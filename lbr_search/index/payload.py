@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lbr_search.errors import IndexFormatError
 from lbr_search.index.columns import MetadataColumns
+from lbr_search.index.rows import REBUILD, load_array
 from lbr_search.index.store import ChunkStore
 from lbr_search.types import MetadataValue
 
@@ -76,11 +78,20 @@ class Payload:
     """Reads what `write_payload` wrote."""
 
     def __init__(self, folder: Path, columns: MetadataColumns) -> None:
-        self._map = pa.memory_map(str(folder / PAYLOAD_FILE))
-        reader = pa.ipc.open_file(self._map)
-        self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        path = folder / PAYLOAD_FILE
+        try:
+            self._map = pa.memory_map(str(path))
+            reader = pa.ipc.open_file(self._map)
+            self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        except (OSError, pa.ArrowException) as error:
+            raise IndexFormatError(f"{path} cannot be read: {error}.", REBUILD) from error
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
-        self.row_ids: NDArray[np.int64] = np.load(folder / ROWS_FILE, mmap_mode="r")
+        self.row_ids: NDArray[np.int64] = load_array(folder / ROWS_FILE, mapped=True)
+        if len(self.row_ids) != self._starts[-1]:
+            raise IndexFormatError(
+                f"{folder} holds {len(self.row_ids)} row ids for {self._starts[-1]} rows.",
+                REBUILD,
+            )
         self._keys = [(column.key, column.column) for column in columns.by_key.values()]
 
     def fetch(self, rows: NDArray[np.int64]) -> list[StoredChunk]:

@@ -26,6 +26,7 @@ from lbr_search.index.manifest import (
     IndexManifest,
     Seal,
     find_manifest,
+    next_store_folder,
     publish,
     seal_of,
     store_folder,
@@ -95,7 +96,7 @@ def build_shadow(
     for document in group_documents((chunk, None) for chunk in stored_chunks(source)):
         writer.offer(document)
     writer.finish(delete_missing=True)
-    if writer.store.is_scattered:
+    if writer.store.is_untidy:
         writer.store.tidy(keep=None)
     plan = Plan(folder, seal, config, present, writer.journal.next_row, writer.journal.totals)
     manifest = build_generation(plan, writer.store, timer)
@@ -172,7 +173,7 @@ def _begin(folder: Path, present: IndexManifest, encoder: Encoder) -> tuple[Seal
         if left.name != present.store:
             shutil.rmtree(left)
     seal = seal_of(encoder, domain=present.seal.domain, analyser=present.seal.analyser)
-    where = folder / f"{STORE_FOLDER}-{present.generation + 1:06d}"
+    where = next_store_folder(folder, present)
     values = {"fingerprint": encoder.fingerprint, "store": where.name, "seal": asdict(seal)}
     write_json(file, values)
     return seal, where

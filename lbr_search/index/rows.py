@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lbr_search.errors import EncoderError, IndexFormatError, ShapeError
 from lbr_search.types import Embeddings
 
-REBUILD = "build the index again: lbr-search ingest SOURCE... --index DIR"
+REBUILD = "lbr-search index verify DIR --repair"
 ROW_IDS_FILE = "row_ids.npy"
 VECTORS_FILE = "vectors.npy"
 SETTINGS_FILE = "settings.json"

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lbr_search.errors import IndexFormatError, ShapeError
@@ -44,6 +45,10 @@ FRAGMENT_ROWS = 32_768
 """So many rows allow a fragment more: what a large ingest commits is not written twice."""
 MAX_FRAGMENTS = 256
 """Small fragments above which any table is compacted."""
+MAX_DELETED = 0.25
+"""Share of deleted rows above which a table is written anew: every scan reads past them."""
+MAX_VERSIONS = 100
+"""Commits that may wait for the next tidying; each keeps a list of all fragments."""
 YOUNGEST_REMOVED = timedelta(milliseconds=1)
 """Versions younger than this stay: below it LanceDB reads 0, and warns."""
 SQL_TYPES = {"float": "double", "string": "string"}
@@ -79,7 +84,7 @@ class ChunkStore:
     @classmethod
     def exists(cls, folder: Path) -> bool:
         """Whether `folder` holds a table."""
-        return any((folder / f"{TABLE}.lance" / "_versions").glob("*.manifest"))
+        return bool(version_files(folder))
 
     @classmethod
     def open_latest(cls, folder: Path, *, is_writer: bool = True) -> ChunkStore:
@@ -87,6 +92,15 @@ class ChunkStore:
         store = cls._open(folder)
         if is_writer:
             store._finish_retyping()
+        return store
+
+    @classmethod
+    def open_published(cls, folder: Path, version: int) -> ChunkStore:
+        """Open for writing at a version that a manifest names; what came after it is undone."""
+        store = cls._open(folder)
+        if store.version != version:
+            store._table.restore(version)
+        store._finish_retyping()
         return store
 
     @classmethod
@@ -251,20 +265,35 @@ class ChunkStore:
         return int(self._table.stats()["fragment_stats"]["num_fragments"])
 
     @property
-    def is_scattered(self) -> bool:
-        """Whether there are so many small fragments that `tidy` pays."""
+    def deleted_share(self) -> float:
+        """Of the rows in the files of the latest version, how many are deleted; 0 to 1."""
+        stats = self._table.stats()
+        written = stats["fragment_stats"]["lengths"]["mean"] * self.fragments()
+        # the mean is rounded down, so few rows in many fragments may seem more than were written
+        return max(0.0, 1 - stats["num_rows"] / written) if written else 0.0
+
+    @property
+    def is_untidy(self) -> bool:
+        """Whether `tidy` pays: many small fragments, many deleted rows, or many versions."""
         stats = self._table.stats()
         allowed = COMPACT_FRAGMENTS + stats["num_rows"] // FRAGMENT_ROWS
         small = stats["fragment_stats"]["num_small_fragments"]
-        return bool(small > min(allowed, MAX_FRAGMENTS))
+        return bool(
+            small > min(allowed, MAX_FRAGMENTS)
+            or self.deleted_share > MAX_DELETED
+            or len(version_files(self._folder)) > MAX_VERSIONS
+        )
 
     def tidy(self, *, keep: int | None) -> None:
-        """Merge small fragments; remove versions older than `keep` (None: all but the latest)."""
+        """Merge small fragments; remove versions older than `keep` (None: all but the latest).
+
+        Ages go by the clock: where it was set back, versions stay longer than they need.
+        """
         logger.info("compacting %d fragments of %s", self.fragments(), self._folder)
         stamps = {row["version"]: row["timestamp"] for row in self._table.list_versions()}
         age = YOUNGEST_REMOVED
         if keep is not None:
-            age += datetime.now() - stamps[keep] + timedelta(seconds=1)
+            age = max(age, age + datetime.now() - stamps[keep] + timedelta(seconds=1))
         # no other writer exists: files of commits that were cut off may go too
         self._table.optimize(cleanup_older_than=age, delete_unverified=True)
         if keep is None:
@@ -272,16 +301,23 @@ class ChunkStore:
             time.sleep(YOUNGEST_REMOVED.total_seconds())
             self._table.optimize(cleanup_older_than=age, delete_unverified=True)
 
-    def rewrite(self) -> None:
-        """Write all rows anew in one commit: no file of it holds a row that was deleted.
+    def copy_without(self, rows: Sequence[int], folder: Path) -> ChunkStore:
+        """A new table in `folder` with all rows but some, under the same ids.
 
-        The files before stay until `tidy` removes the versions that need them.
+        Its files never held the others. Lance keeps deleted rows in a file until a tenth of it is
+        deleted, and old versions by the clock, which may have been set back.
         """
-        source = ChunkStore.open_version(self._folder, self.version)
-        names = self._table.schema.names
-        batches = (batch.select(names) for batch in source.scan(names))
+        copy = ChunkStore.create(folder, dim=self.dim, n_vectors=self.n_vectors)
+        copy.columns = self.columns
+        write_json(folder / COLUMNS_FILE, {"columns": self.columns.to_list()})
+        names, left_out = self._table.schema.names, pa.array(rows, pa.int64())
+        batches = (
+            batch.select(names).filter(pc.invert(pc.is_in(batch.column("row_id"), left_out)))
+            for batch in self.scan(names)
+        )
         reader = pa.RecordBatchReader.from_batches(self._table.schema, batches)
-        self._table.add(reader, mode="overwrite")
+        copy._table.add(reader, mode="overwrite")
+        return copy
 
     def files(self) -> list[Path]:
         """The files of rows, deletions and versions; written once, never changed."""
@@ -319,3 +355,8 @@ class ChunkStore:
             elif copy in names:
                 self._table.alter_columns({"path": copy, "rename": column.column})
         self._sync_columns()
+
+
+def version_files(folder: Path) -> list[Path]:
+    """The files of a table in `folder` that name its versions, one a commit."""
+    return sorted((folder / f"{TABLE}.lance" / "_versions").glob("*.manifest"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from lbr_search.index.manifest import (
     check_seal,
     find_manifest,
     load_manifest,
+    next_store_folder,
     store_folder,
 )
 from lbr_search.index.payload import ROWS_FILE
@@ -34,14 +36,15 @@ from lbr_search.index.reindex import SHADOW_FILE
 from lbr_search.index.republish import republish
 from lbr_search.index.rows import ROW_IDS_FILE
 from lbr_search.index.store import ChunkStore
+from lbr_search.index.tuned import TUNED_FILE
 from lbr_search.protocols import Encoder
 
 KNOWN_FILES = {
     *OWN_FILES,
     *(SEAL_FILE, MANIFEST_FILE, BEFORE_FILE, JOURNAL_FILE, SHADOW_FILE),
-    *("sources.json", "sources.parquet", "forgotten.json"),
+    *(TUNED_FILE, "sources.json", "sources-*.parquet", "forgotten.json"),
 }
-"""Files of an index folder besides those of the manifest."""
+"""Files of an index folder besides those of the manifest, as patterns."""
 
 
 @dataclass(slots=True)
@@ -90,6 +93,9 @@ def verify_index(folder: Path, *, encoder: Encoder | None = None) -> Verificatio
 def repair_index(folder: Path) -> IndexManifest:
     """Build everything that is derived from the table anew, and remove stale rows of the table.
 
+    What a run that was cut off has added since the last publication is undone: an ingest or `sync`
+    adds it again.
+
     Raises:
         IndexFormatError: the table itself is damaged: no text to build from; another writer.
     """
@@ -109,7 +115,8 @@ def repair_index(folder: Path) -> IndexManifest:
                 f"rm -r {folder} && lbr-search ingest SOURCE... --index {folder} "
                 f"--encoder {manifest.seal.encoder_spec}",
             )
-        store = ChunkStore.open_latest(store_folder(folder, manifest))
+        table = store_folder(folder, manifest)
+        store = ChunkStore.open_published(table, manifest.store_version)
         states, stale = document_states(store)
         journal = Journal.open(folder, rows={s.first_row for s in states.values()}.union(stale))
         store.delete_rows(stale)
@@ -186,7 +193,8 @@ def _strangers(folder: Path, manifest: IndexManifest) -> Iterator[str]:
     if before is not None:
         kept |= {before.generation_folder, before.store}
     if (folder / SHADOW_FILE).is_file():
-        kept.add(f"store-{manifest.generation + 1:06d}")
+        kept.add(next_store_folder(folder, manifest).name)
     for path in sorted(folder.iterdir()):
-        if path.name not in (kept if path.is_dir() else KNOWN_FILES):
+        known = kept if path.is_dir() else KNOWN_FILES
+        if not any(fnmatchcase(path.name, name) for name in known):
             yield f"{path.name} belongs to nothing; it can be removed"

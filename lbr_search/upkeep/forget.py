@@ -10,11 +10,17 @@ from pathlib import Path
 from lbr_search.errors import CorpusError, IndexFormatError
 from lbr_search.index.build import REJECTED_FILE
 from lbr_search.index.documents import document_states
-from lbr_search.index.files import disk_errors, list_files
+from lbr_search.index.files import list_files
 from lbr_search.index.journal import Journal
-from lbr_search.index.lock import single_writer
-from lbr_search.index.manifest import BEFORE_FILE, IndexManifest, load_manifest, store_folder
-from lbr_search.index.republish import drop_old_versions, republish
+from lbr_search.index.lock import writing
+from lbr_search.index.manifest import (
+    BEFORE_FILE,
+    IndexManifest,
+    next_store_folder,
+    store_folder,
+)
+from lbr_search.index.reindex import SHADOW_FILE
+from lbr_search.index.republish import republish
 from lbr_search.index.store import ChunkStore
 from lbr_search.registry import nearest
 from lbr_search.source_record import (
@@ -63,8 +69,8 @@ class ForgetReport:
 def forget(index: Path, doc_ids: Sequence[str]) -> ForgetReport:
     """Remove documents for good.
 
-    They go from the table, the vectors, the terms and the texts; the table is written anew and
-    older versions and generations are deleted, those of a former encoder too. Then every file
+    They go from the table, the vectors, the terms and the texts: all is written anew, and older
+    tables and generations are deleted, those of a former encoder too. Then every file
     of the folder is searched for pieces of their texts and for their ids. A digest of each id
     stays in ``forgotten.json``, so that an ingest or `sync` of the same source leaves it out.
     Run again after a kill, it goes on. Copies elsewhere (sources, backups, run files, encoders
@@ -79,12 +85,12 @@ def forget(index: Path, doc_ids: Sequence[str]) -> ForgetReport:
         CorpusError: nothing would be left.
     """
     wanted = list(dict.fromkeys(doc_ids))
-    manifest = load_manifest(index)
-    with disk_errors(index), single_writer(index):
-        store = ChunkStore.open_latest(store_folder(index, manifest))
-        states, stale = document_states(store)
+    with writing(index) as manifest:
+        table = store_folder(index, manifest)
+        store = ChunkStore.open_version(table, manifest.store_version)
+        states, _ = document_states(store)
         forgotten = load_forgotten(index)
-        # a run that was cut off has put its ids on record first, and may have deleted the rows
+        # a run that was cut off has put its ids on record first, and may have published
         unknown = [d for d in wanted if d not in states and id_digest(d) not in forgotten]
         if unknown:
             raise IndexFormatError(
@@ -98,11 +104,11 @@ def forget(index: Path, doc_ids: Sequence[str]) -> ForgetReport:
         save_forgotten(index, forgotten | {id_digest(d) for d in wanted})
         probes = list(_probes(store, set(rows), wanted))
         before = scan(index, probes)
-        journal = Journal.open(index, rows={s.first_row for s in states.values()}.union(stale))
-        store.delete_rows([*rows, *stale])
-        _purge(index, manifest, store, journal)
+        journal = Journal.open(index, rows={state.first_row for state in states.values()})
+        new = store.copy_without(rows, next_store_folder(index, manifest))
+        _purge(index, republish(index, manifest, new, journal))
         sources = _clean_records(index, set(wanted), probes)
-        distinct = _not_shared(store, probes)
+        distinct = _not_shared(new, probes)
         after = scan(index, distinct)
     return ForgetReport(
         index=index,
@@ -167,12 +173,11 @@ def _not_shared(store: ChunkStore, probes: Sequence[bytes]) -> list[bytes]:
     return left
 
 
-def _purge(index: Path, manifest: IndexManifest, store: ChunkStore, journal: Journal) -> None:
-    """Write the table anew, derive and publish, then delete whatever is older."""
-    store.rewrite()
-    new = drop_old_versions(index, republish(index, manifest, store, journal), store)
-    (index / BEFORE_FILE).unlink(missing_ok=True)
-    kept = {new.generation_folder, new.store}
+def _purge(index: Path, published: IndexManifest) -> None:
+    """Delete whatever is older, of a former encoder and of a change of encoder that was begun."""
+    for name in (BEFORE_FILE, SHADOW_FILE):
+        (index / name).unlink(missing_ok=True)
+    kept = {published.generation_folder, published.store}
     for pattern in ("gen-*", "store*"):
         for path in index.glob(pattern):
             if path.is_dir() and path.name not in kept:

@@ -16,8 +16,7 @@ from lbr_search.errors import (
     MissingExtraError,
     SealError,
 )
-from lbr_search.index.files import disk_errors
-from lbr_search.index.lock import single_writer
+from lbr_search.index.lock import writing
 from lbr_search.index.manifest import IndexManifest, load_manifest, load_seal
 from lbr_search.index.opened import OpenedIndex
 from lbr_search.index.reindex import Shadow, build_shadow, drop_before, swap
@@ -92,8 +91,7 @@ def reindex(
         IndexFormatError: the same encoder, a state before is kept, another writer, damage; or
             the comparison speaks against it.
     """
-    present = load_manifest(index)
-    with disk_errors(index), single_writer(index):
+    with writing(index) as present:
         shadow = build_shadow(index, present, encoder, progress)
         old = old_encoder or _open_old(present)
         comparison = compare(index, present, shadow.manifest, old, encoder)
@@ -168,9 +166,9 @@ def change_state(index: Path, *, take_back: bool) -> IndexManifest:
     Raises:
         IndexFormatError: none is kept, or the index was written since; another writer.
     """
-    with disk_errors(index), single_writer(index):
+    with writing(index) as present:
         change = take_back_state if take_back else drop_before
-        return change(index, load_manifest(index))
+        return change(index, present)
 
 
 def one_of(**wanted: bool) -> None:

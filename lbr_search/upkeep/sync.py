@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from lbr_search.config import IndexConfig, from_mapping
-from lbr_search.corpus.chunking import chunk_documents
+from lbr_search.corpus.chunking import TokenSpans, chunk_documents
 from lbr_search.corpus.inventory import (
     Changes,
     FileState,
     compare,
+    file_of,
     is_whole,
     read_files_of,
     take_inventory,
@@ -24,7 +26,9 @@ from lbr_search.corpus.sources import read_resolved
 from lbr_search.encoder.load import load_encoder
 from lbr_search.errors import CorpusError, IndexFormatError
 from lbr_search.index.build import REJECTED_FILE, build
-from lbr_search.index.manifest import load_manifest
+from lbr_search.index.documents import uncertain_documents
+from lbr_search.index.lock import writing
+from lbr_search.index.manifest import IndexManifest, load_manifest
 from lbr_search.index.report import BuildProgress, BuildReport
 from lbr_search.protocols import Encoder
 from lbr_search.source_record import (
@@ -36,7 +40,7 @@ from lbr_search.source_record import (
     save_record,
     without_forgotten,
 )
-from lbr_search.types import Document
+from lbr_search.types import Chunk, Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,43 +102,59 @@ def sync(
         SealError: `encoder` is not the one of the index.
     """
     started = time.perf_counter()
-    manifest = load_manifest(index)
-    record = load_record(index)
-    if drop is not None and drop.absolute() not in [one.source.path for one in record.sources]:
-        known = "\n".join(f"  {one.source.path}" for one in record.sources)
-        raise IndexFormatError(f"{drop} is no source of {index}:\n{known}", "name one of these")
-    forgotten = load_forgotten(index)
-    work = [_look_at(one, drop, forgotten) for one in record.sources]
+    if dry_run:
+        work = _look_at(index, load_manifest(index), drop)
+        report = SyncReport(index, [one.plan() for one in work], 0.0)
+    else:
+        with writing(index) as manifest:
+            report = _bring_in_step(index, manifest, drop, encoder, progress)
+    return dataclasses.replace(report, seconds=time.perf_counter() - started)
+
+
+def _bring_in_step(
+    index: Path,
+    manifest: IndexManifest,
+    drop: Path | None,
+    encoder: Encoder | None,
+    progress: Callable[[BuildProgress], None] | None,
+) -> SyncReport:
+    work = _look_at(index, manifest, drop)
     report = SyncReport(index, [one.plan() for one in work], 0.0)
-    if not report.has_changes or dry_run:
-        if not dry_run:
-            _keep_states(index, record, work)
-        return dataclasses.replace(report, seconds=time.perf_counter() - started)
+    if not report.has_changes:
+        _keep_states(index, work)
+        return report
     deleted: set[str] = set()
     built = None
+
+    @cache
+    def opened() -> Encoder:
+        return encoder or load_encoder(manifest.seal.encoder_spec)
+
     with Rejects(index / REJECTED_FILE) as rejects:
-        sink = _Sink(rejects)
-        documents = _documents(work, deleted, sink, forgotten=forgotten)
-        first = next(documents, None)
+        chunks = _chunks(
+            work,
+            deleted,
+            _Sink(rejects),
+            token_spans=lambda text: opened().token_spans(text),
+            forgotten=load_forgotten(index),
+        )
+        first = next(chunks, None)
         if first is not None or deleted:  # else the changed files hold nothing that can be read
-            opened = encoder or load_encoder(manifest.seal.encoder_spec)
-            given = documents if first is None else itertools.chain([first], documents)
             built = build(
-                chunk_documents(given, token_spans=opened.token_spans, config=record.chunk),
-                encoder=opened,
+                chunks if first is None else itertools.chain([first], chunks),
+                encoder=opened(),
                 folder=index,
                 config=from_mapping(IndexConfig, manifest.settings, where=f"{index} settings"),
                 delete=deleted,
                 progress=progress,
             )
-    save_record(index, SourceRecord(record.chunk, [w.recorded() for w in work if not w.is_dropped]))
+    save_record(index, SourceRecord([one.recorded() for one in work if not one.is_dropped]))
     return dataclasses.replace(
         report,
         build=built,
         rejected=rejects.by_reason,
         left_out=rejects.skipped,
         n_kept=sum(one.n_kept for one in work),
-        seconds=time.perf_counter() - started,
     )
 
 
@@ -164,6 +184,8 @@ class _Work:
     changes: Changes
     now: dict[str, FileState]
     is_dropped: bool
+    strays: frozenset[str] = frozenset()
+    """Documents without a file, left by a run that was cut off."""
     found: dict[str, list[str]] = field(default_factory=dict)
     """File -> ids of the documents read now."""
     n_kept: int = 0
@@ -179,50 +201,101 @@ class _Work:
         documents = {name: ids for name, ids in old.documents.items() if name in self.now}
         if is_whole(old.source) and not self.changes:
             documents = old.documents
-        return RecordedSource(old.source, old.read, self.now, documents | self.found)
+        return dataclasses.replace(old, files=self.now, documents=documents | self.found)
+
+    def untouched(self) -> Iterator[str]:
+        """Documents that stay as they are."""
+        if self.is_dropped or (self.changes and is_whole(self.source.source)):
+            return
+        touched = {*self.changes.changed, *self.changes.deleted}
+        for name, ids in self.source.documents.items():
+            if name not in touched:
+                yield from ids
 
 
-def _look_at(one: RecordedSource, drop: Path | None, forgotten: frozenset[str]) -> _Work:
-    if drop is not None and one.source.path == drop.absolute():
-        return _Work(one, Changes(), {}, is_dropped=True)
-    now = without_forgotten(take_inventory(one.source, one.files), forgotten)
-    return _Work(one, compare(one.files, now), now, is_dropped=False)
+def _look_at(index: Path, manifest: IndexManifest, drop: Path | None) -> list[_Work]:
+    """What is to be done about each source on record.
+
+    Raises:
+        IndexFormatError: no record of sources, or `drop` is none of them.
+        CorpusError: a source is gone.
+    """
+    record = load_record(index)
+    if drop is not None and drop.absolute() not in [one.source.path for one in record.sources]:
+        known = "\n".join(f"  {one.source.path}" for one in record.sources)
+        raise IndexFormatError(f"{drop} is no source of {index}:\n{known}", "name one of these")
+    forgotten = load_forgotten(index)
+    known_ids = {d for one in record.sources for ids in one.documents.values() for d in ids}
+    uncertain = uncertain_documents(index, manifest, known_ids)
+    work = []
+    for one in record.sources:
+        if drop is not None and one.source.path == drop.absolute():
+            work.append(_Work(one, Changes(), {}, is_dropped=True))
+            continue
+        now = without_forgotten(take_inventory(one.source, one.files), forgotten)
+        changes = _with_uncertain(one, compare(one.files, now), now, uncertain)
+        work.append(_Work(one, changes, now, is_dropped=False))
+    if uncertain:
+        work[0].strays = frozenset(uncertain - known_ids)
+    return work
 
 
-def _keep_states(index: Path, record: SourceRecord, work: list[_Work]) -> None:
+def _with_uncertain(
+    one: RecordedSource, changes: Changes, now: Mapping[str, FileState], uncertain: set[str]
+) -> Changes:
+    """`changes`, and as changed those files whose documents a run that was cut off has touched."""
+    suspects = {name for name, ids in one.documents.items() if not uncertain.isdisjoint(ids)}
+    suspects.update(file_of(doc_id, now) for doc_id in uncertain)
+    if is_whole(one.source) and suspects:
+        suspects.update(now)
+    again = [n for n in now if n in suspects and n not in changes.added + changes.changed]
+    return dataclasses.replace(changes, changed=(*changes.changed, *again))
+
+
+def _keep_states(index: Path, work: list[_Work]) -> None:
     """Remember new times of files whose bytes are the same, so that they are not hashed again."""
     if any(one.now != one.source.files for one in work):
-        for one in work:
-            one.source.files = one.now
-        save_record(index, record)
+        sources = [dataclasses.replace(one.source, files=one.now) for one in work]
+        save_record(index, SourceRecord(sources))
 
 
-def _documents(
-    work: list[_Work], deleted: set[str], sink: _Sink, *, forgotten: frozenset[str]
-) -> Iterator[Document]:
-    """Documents of what changed; at the end `deleted` holds the ids that are in no file now."""
-    gone: set[str] = set()
-    taken: set[str] = set()
+def _chunks(
+    work: list[_Work],
+    deleted: set[str],
+    sink: _Sink,
+    *,
+    token_spans: TokenSpans,
+    forgotten: frozenset[str],
+) -> Iterator[Chunk]:
+    """Chunks of what changed; at the end `deleted` holds the ids that are in no file now."""
+    gone = {doc_id for one in work for doc_id in one.strays}
+    taken = {doc_id for one in work for doc_id in one.untouched()}
     for one in work:
         if one.is_dropped:
             gone.update(*one.source.documents.values())
         elif one.changes:
-            for name, document in _read(one, sink):
-                if forgotten and id_digest(document.doc_id) in forgotten:
-                    continue
-                if document.doc_id in taken:
-                    raise CorpusError(
-                        f"two files hold a document {document.doc_id!r}; one is in "
-                        f"{one.source.source.path}.",
-                        "make the ids differ, or give each source its own --index",
-                    )
-                taken.add(document.doc_id)
-                one.found.setdefault(name, []).append(document.doc_id)
-                yield document
+            documents = _new_documents(one, taken, sink, forgotten)
+            yield from chunk_documents(documents, token_spans=token_spans, config=one.source.chunk)
             gone.update(_missing(one, sink))
-        if not one.is_dropped and not one.changes:
-            taken.update(*one.source.documents.values())
     deleted.update(gone - taken)
+
+
+def _new_documents(
+    one: _Work, taken: set[str], sink: _Sink, forgotten: frozenset[str]
+) -> Iterator[Document]:
+    """Documents of the changed files of a source; their ids join `taken`."""
+    for name, document in _read(one, sink):
+        if forgotten and id_digest(document.doc_id) in forgotten:
+            continue
+        if document.doc_id in taken:
+            raise CorpusError(
+                f"two files hold a document {document.doc_id!r}; one is in "
+                f"{one.source.source.path}.",
+                "make the ids differ, or give each source its own --index",
+            )
+        taken.add(document.doc_id)
+        one.found.setdefault(name, []).append(document.doc_id)
+        yield document
 
 
 def _read(one: _Work, sink: _Sink) -> Iterator[tuple[str, Document]]:
