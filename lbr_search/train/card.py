@@ -102,6 +102,8 @@ def _origin(recipe: Recipe) -> str:
     shape = recipe.model
     if shape.backbone:
         return f"`{shape.backbone}`"
+    if shape.from_checkpoint:
+        return f"the LBR checkpoint `{shape.from_checkpoint}`, trained further"
     if shape.from_encoder:
         return (
             f"`{shape.from_encoder}`, a bidirectional encoder, its weights made causal with a new "

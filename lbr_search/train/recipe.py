@@ -22,12 +22,15 @@ RECIPE_FOLDER = Path(__file__).parent.parent / "recipes"
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The backbone: `backbone` names a Hugging Face causal LM, or a small Llama is made."""
+    """What training begins with: a model named here, or a small Llama with random weights."""
 
     backbone: str = ""
     """Folder or hub name of an `AutoModelForCausalLM`; empty = from scratch with the rest."""
     from_encoder: str = ""
     """A BERT encoder (folder, or name of a packaged model) whose weights begin a causal LM."""
+    from_checkpoint: str = ""
+    """``lbr-mini`` or the folder of an LBR checkpoint, with which training goes on: compression
+    tokens, bridge and all. Its k, prompts and longest text must be the recipe's."""
     lora_rank: int = 0
     """Rank of low-rank additions that are trained in the place of the backbone's own weights and
     merged into them at the end of a stage; 0 = all weights are trained."""
@@ -63,15 +66,16 @@ class ModelConfig:
             self.hidden_size,
             f"that is a multiple of 2 * n_heads = {2 * self.n_heads}",
         )
+        begun = [self.backbone, self.from_encoder, self.from_checkpoint]
         check(
-            not (self.backbone and self.from_encoder),
-            "from_encoder",
-            self.from_encoder,
-            f"of nothing, or leave out backbone = {self.backbone!r}: one of them begins the model",
+            sum(map(bool, begun)) <= 1,
+            "backbone, from_encoder, from_checkpoint",
+            begun,
+            "of which one is set: one of them begins the model",
         )
         check(self.lora_rank >= 0, "lora_rank", self.lora_rank, ">= 0")
         check(
-            not self.lora_rank or bool(self.backbone or self.from_encoder),
+            not self.lora_rank or any(begun),
             "lora_rank",
             self.lora_rank,
             "of 0: weights that begin at random are trained whole",

@@ -3,7 +3,7 @@
 `L2 = InfoNCE(e(q), e(d)) + gamma * NLL(q | Z(d))`, and with teachers
 `+ distill * mean over teachers (distance(e, teacher) or difference of rankings)`. InfoNCE may be
 summed over shorter vectors and taken in both directions. Source of the idea: arXiv:2601.11124; the
-formula is ours.
+formula is ours. With `posterior` the decoder learns to rank besides: see `_posterior`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from lbr_search.encoder.batching import TokenBatch
@@ -142,11 +143,68 @@ def stage2_loss(
         if config.distill:
             terms["distill"] = _taught(queries, passages, batch, config)
             loss = loss + config.distill * terms["distill"]
+    own = torch.arange(len(queries), device=queries.device) * (len(passages) // len(queries))
     if config.gamma:
-        positives = passage_compressed[:: len(passages) // len(queries)]  # (B, k, D)
-        terms["nll_q"] = _generate(model, positives, batch.target, config.micro_batch)
+        nats = _generate(model, passage_compressed[own], batch.target, config.micro_batch)
+        terms["nll_q"] = nats.sum() / batch.target.text_mask.sum()
         loss = loss + config.gamma * terms["nll_q"]
+    if config.posterior:
+        scores = queries.detach() @ passages.detach().T
+        others = nearest_others(scores, own, excluded, n=config.posterior_passages)
+        terms["posterior"] = _posterior(model, passage_compressed, own, others, batch, config)
+        loss = loss + config.posterior * terms["posterior"]
     return {"loss": loss, **terms}
+
+
+def nearest_others(scores: Tensor, own: Tensor, excluded: Tensor, *, n: int) -> Tensor:
+    """The passages that a query is most easily led to in the place of its own.
+
+    Args:
+        scores: (B, P) cosines of queries with all passages of the batch.
+        own: (B,) place of each query's own passage.
+        excluded: (B, P) bool, no negatives.
+        n: how many; fewer where the batch has no more.
+
+    Returns:
+        (B, n) int64, the best first; -1 = there is none.
+    """
+    barred = excluded.clone()
+    barred[torch.arange(len(own), device=own.device), own] = True
+    best = scores.masked_fill(barred, float("-inf")).topk(min(n, scores.shape[1] - 1), dim=1)
+    return best.indices.masked_fill(best.values.isinf(), -1)
+
+
+def _posterior(
+    model: LbrModel,
+    compressed: Tensor,
+    own: Tensor,
+    others: Tensor,
+    batch: Stage2Batch,
+    config: Stage2Config,
+) -> Tensor:
+    """`-log p(d | q)` by Bayes among a query's own passage and some others, all alike before.
+
+    Scores are `log p(q | Z(d))` of the whole query: the decoder is trained to rank by what it is
+    asked for when it reranks, and Z to keep what tells passages apart. Learning a generator to rank
+    by its likelihoods: Li et al. 2023, arXiv:2306.15222.
+
+    Args:
+        model: in training mode.
+        compressed: (P, k, D) of all passages.
+        own: (B,) place of each query's own passage.
+        others: (B, n) places of others; -1 = none.
+        batch: whose targets are the queries.
+        config: its `micro_batch`.
+
+    Returns:
+        () float32, nats, the mean over queries.
+    """
+    rows = torch.cat([own[:, None], others], dim=1)  # (B, 1 + n)
+    target = batch.target.rows(torch.arange(len(own)).repeat_interleave(rows.shape[1]))
+    candidates = compressed[rows.clamp(min=0).flatten()]
+    nats = _generate(model, candidates, target, config.micro_batch).view(rows.shape)
+    scores = (-nats).masked_fill(rows < 0, float("-inf"))
+    return functional.cross_entropy(scores, torch.zeros_like(own))
 
 
 def _compress(model: LbrModel, batch: TokenBatch, micro_batch: int) -> Tensor:
@@ -165,17 +223,17 @@ def _compress(model: LbrModel, batch: TokenBatch, micro_batch: int) -> Tensor:
 
 
 def _generate(model: LbrModel, compressed: Tensor, target: TokenBatch, micro_batch: int) -> Tensor:
-    """`NLL(y | Z)`, () float32, mean over all target tokens; in parts as `_compress`."""
+    """`NLL(y | Z)` of each row, (N,) float32, nats of all its tokens; in parts as `_compress`."""
     size = micro_batch or len(compressed)
-    total = compressed.new_zeros((), dtype=torch.float32)
+    nats = []
     for rows, part in zip(torch.split(compressed, size), target.split(size), strict=True):
         losses, mask = (
             checkpoint(model.token_nll, rows, part, use_reentrant=False)
             if micro_batch
             else model.token_nll(rows, part)
         )
-        total = total + (losses * mask).sum()
-    return total / target.text_mask.sum()
+        nats.append((losses * mask).sum(dim=1))
+    return torch.cat(nats)
 
 
 def _contrast(

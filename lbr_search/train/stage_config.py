@@ -91,6 +91,11 @@ class Stage2Config:
     """Shorter vectors to train, as shares of D (at most 1) or sizes, besides the whole."""
     gamma: float = 0.1
     """Weight of the generative term; 0 leaves it out."""
+    posterior: float = 0.0
+    """Weight of the term that makes the decoder tell a query's passage from others by how probable
+    each makes the query: what `--rerank likelihood` asks of it. 0 leaves it out."""
+    posterior_passages: int = 3
+    """Passages of the batch, the nearest to the query, that its own is told from in that term."""
     distill: float = 0.0
     """Weight of the teachers, each counting equally: vectors, and scores of query and passage."""
     ranking_loss: str = "kl"
@@ -109,9 +114,22 @@ class Stage2Config:
     def __post_init__(self) -> None:
         check(self.batch_size > 1, "batch_size", self.batch_size, "> 1")
         check(self.temperature > 0, "temperature", self.temperature, "> 0")
-        for name in ("micro_batch", "gamma", "distill", "hard_negatives", "model_negatives"):
+        for name in (
+            "micro_batch",
+            "gamma",
+            "posterior",
+            "distill",
+            "hard_negatives",
+            "model_negatives",
+        ):
             check(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        for name in ("query_tokens", "passage_tokens", "mine_every", "mining_passages"):
+        for name in (
+            "query_tokens",
+            "passage_tokens",
+            "posterior_passages",
+            "mine_every",
+            "mining_passages",
+        ):
             check(getattr(self, name) > 0, name, getattr(self, name), "> 0")
         _check_choice(self.ranking_loss, "ranking_loss", RANKING_LOSSES)
         _check_choice(self.temperature_mode, "temperature_mode", TEMPERATURE_MODES)

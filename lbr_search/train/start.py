@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from lbr_search.encoder.backbone import Backbone, load_backbone, read_tokenizer
+from lbr_search.encoder.checkpoint import load_checkpoint
 from lbr_search.encoder.llama import LlamaBackbone, LlamaConfig
+from lbr_search.encoder.load import checkpoint_folder
 from lbr_search.encoder.model import LbrModel
+from lbr_search.errors import ConfigError
 from lbr_search.train.backbone import (
     causal_from_encoder,
     start_as_bag_of_words,
@@ -24,13 +27,32 @@ if TYPE_CHECKING:
 
 
 def untrained_model(shape: ModelConfig, tokenizer: Tokenizer) -> LbrModel:
-    """The network before any step."""
+    """The network before any step.
+
+    Raises:
+        ConfigError: it goes on from a checkpoint with other settings than the recipe's.
+    """
+    if shape.from_checkpoint:
+        return _continued(shape)
     backbone = new_backbone(shape, tokenizer)
     model = LbrModel(backbone, n_compression_tokens=shape.n_compression_tokens)
     if shape.compression_token:
         start_compression_at(model, tokenizer, shape.compression_token)
     elif not shape.backbone:
         model.compression.data.mul_(shape.compression_scale)
+    return model
+
+
+def _continued(shape: ModelConfig) -> LbrModel:
+    folder = checkpoint_folder(shape.from_checkpoint)
+    model, _, config = load_checkpoint(folder, dtype=torch.float32)
+    for name in ("n_compression_tokens", "max_tokens", "query_prompt", "passage_prompt"):
+        wanted, found = getattr(shape, name), getattr(config, name)
+        if wanted != found:  # its vectors would no longer be those that it learnt
+            raise ConfigError(
+                f"{folder} was trained with {name} = {found!r}, the recipe has {wanted!r}.",
+                f"--set model.{name}={found}",
+            )
     return model
 
 
@@ -61,6 +83,8 @@ def tokenizer_of(recipe: Recipe, out: Path, data: Path) -> Tokenizer:
     """The backbone's own, or one trained on the data, kept in the run's folder."""
     if recipe.model.backbone:
         return read_tokenizer(recipe.model.backbone)
+    if recipe.model.from_checkpoint:
+        return read_tokenizer(str(checkpoint_folder(recipe.model.from_checkpoint)))
     if recipe.model.from_encoder:
         return read_tokenizer(str(causal_from_encoder(recipe.model.from_encoder)[1]))
     folder = out / "tokenizer"
