@@ -252,7 +252,7 @@ class LexicalIndex:
             if number is not None:
                 start, end = self._indptr[number], self._indptr[number + 1]
                 scores = self._data[start:end] * np.float32(weight)
-                np.add.at(summed, self._indices[start:end], scores)
+                summed[self._indices[start:end]] += scores  # a document stands once in a posting
         return summed
 
 
@@ -266,13 +266,12 @@ def _counted(batches: TextBatches, defined: DefinitionCounts) -> TextBatches:
 
 def _above_zero_best(scores: NDArray[np.float32], *, k: int) -> NDArray[np.int64]:
     """Positions, ascending, of scores > 0 that are among the best k, all of a tie at the end."""
-    floor = np.float32(0)
-    if 0 < k < len(scores):
-        last = len(scores) - k
-        floor = np.partition(scores, last)[last]
-    elif k < 1:
-        return np.empty(0, dtype=np.int64)
-    return np.flatnonzero(scores >= floor) if floor > 0 else np.flatnonzero(scores > 0)
+    above = np.flatnonzero(scores > 0) if k > 0 else np.empty(0, dtype=np.int64)
+    if len(above) > k:
+        found = scores[above]
+        last = len(above) - k
+        above = above[found >= np.partition(found, last)[last]]
+    return above
 
 
 def _spill_postings(
