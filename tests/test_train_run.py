@@ -12,6 +12,8 @@ from lbr_search.encoder.lbr import LbrEncoder
 from lbr_search.errors import ConfigError, TrainingError
 from lbr_search.train.recipe import RECIPE_FOLDER, load_recipe
 from lbr_search.train.run import train
+from lbr_search.train.sources import own_data
+from lbr_search.train.start import untrained_model
 
 NAMES = [f"{a}{b}" for a in ("al", "be", "ga", "de", "ep") for b in ("tol", "rin", "zan", "mide")]
 COLOURS = ["red", "green", "blue", "white"]
@@ -151,11 +153,15 @@ def test_wrong_settings_are_refused_before_anything_starts(toy: Path, override: 
     assert not (toy / "out").exists()
 
 
-def test_every_shipped_recipe_loads():
+def test_every_shipped_recipe_loads(tmp_path: Path):
     """Names, types and ranges of the recipes in the package are right."""
     names = [path.stem for path in RECIPE_FOLDER.glob("*.toml")]
     assert "lbr-mini-cpu" in names
-    for name in names:
+    own = own_data([], [], home=tmp_path) | {"structure": {"docs": 1.0}}
+    with pytest.raises(ConfigError, match="--text SOURCE"):
+        load_recipe("lbr-mini-adapt")  # it is for an own corpus, and has no sources
+    assert untrained_model(load_recipe("lbr-mini-adapt", data=own).model, None)
+    for name in set(names) - {"lbr-mini-adapt"}:
         recipe = load_recipe(name)
         sources = {*recipe.data.text, *recipe.data.pairs, *recipe.data.structure}
         assert set(recipe.data.licences) == sources

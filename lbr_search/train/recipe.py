@@ -128,7 +128,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         has_pairs = bool(self.pairs or self.structure or self.cloze)
-        check(has_pairs, "data.pairs", self.pairs, "with at least one file, or set data.structure")
+        allowed = "with at least one file, or name sources: --text SOURCE, --pairs FILE"
+        check(has_pairs, "data.pairs", self.pairs, allowed)
         for sources in (self.text, self.pairs, self.structure, self.cloze):
             for weight in sources.values():
                 check(weight > 0, "weight of a source", weight, "> 0")
