@@ -272,6 +272,21 @@ def test_speed_measures_the_part_that_was_asked_for(tmp_path, monkeypatch):
     assert wrong.code == 1 and "nonsense" in wrong.err
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--speed", "scifact"), "leaves out suites"),
+        (("--speed", "--mode", "dense", "--fresh"), "leaves out --fresh, --mode"),
+        (("--part", "encode"), "--part without --speed"),
+        (("--ingest-chunks", "9"), "--ingest-chunks without --speed"),
+    ],
+)
+def test_bench_refuses_options_of_the_other_kind(tmp_path, options, message):
+    """Speed and quality are measured apart; what one would leave out is not left out unsaid."""
+    outcome = run("--home", tmp_path, "bench", *options)
+    assert outcome.code == 1 and message in outcome.err and "fix:" in outcome.err
+
+
 def test_bare_query_leaves_bench_caches_out(full_home):
     if not (full_home / "indexes" / "bench").is_dir():
         suite = full_home / "corpora" / "demo" / "medical"

@@ -19,7 +19,8 @@ HEADINGS = ("index", "vectors", "build s", "MB", "setting", "recall@10", "querie
 GROWTH_HEADINGS = ("index", "sizes", "build time", "size", "latency")
 GROWTH_NOTE = (
     "Growth: b of cost = a * vectors^b, fitted over the sizes; latency at the fastest setting with "
-    "a recall@10 of 0.9 or more. One query at a time; FAISS with one thread, LanceDB with its own."
+    "a recall@10 of 0.9 or more. One query at a time, the better of two passes; FAISS with one "
+    "thread, LanceDB with its own."
 )
 
 

@@ -15,10 +15,12 @@ from lbr_search.cli.options import (
     home_of,
 )
 from lbr_search.config import MODES, ChunkConfig
+from lbr_search.errors import ConfigError
 from lbr_search.registry import PEERS, RERANKERS
 
 # those of bench.speed.PARTS, which is heavy
 SPEED_PARTS = ("encode", "ingest", "search", "rerank", "cold_query", "scale")
+FOR_SPEED = {"--part", "--ingest-chunks"}
 FULL_TABLES = 3
 """Suites up to which --markdown writes every number; more have a row each."""
 PEER_NOTE = (
@@ -130,6 +132,7 @@ def bench(
     ] = 2_000,
 ) -> None:
     """Index suites (cached), search them by every arm and report nDCG, recall and RR."""
+    _check_kind(context, is_speed=speed)
     if speed:
         sizes = {"ingest_chunks": ingest_chunks, **({"parts": tuple(part)} if part else {})}
         return measure_speed(encoder or [DEFAULT_ENCODER], sizes, home_of(context), json_file)
@@ -166,6 +169,28 @@ def bench(
     if markdown is not None:
         is_short = len(result.suites) <= FULL_TABLES
         replace_block(markdown, (markdown_report if is_short else summary_report)(result))
+
+
+def _check_kind(context: typer.Context, *, is_speed: bool) -> None:
+    """Refuse what the other kind of measurement takes: it would be left out unsaid.
+
+    Raises:
+        ConfigError: options of both kinds are given.
+    """
+    given = {
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name != "speed"
+        and (source := context.get_parameter_source(parameter.name or "")) is not None
+        and source.name == "COMMANDLINE"
+    }
+    if is_speed and (others := sorted(given - {"--encoder", "--json", *FOR_SPEED})):
+        raise ConfigError(
+            f"--speed measures this machine and leaves out {', '.join(others)}.",
+            "give only --encoder, --json, --part and --ingest-chunks with it, or drop --speed",
+        )
+    if not is_speed and (others := sorted(given & FOR_SPEED)):
+        raise ConfigError(f"{', '.join(others)} without --speed.", "add --speed, or leave it out")
 
 
 def measure_speed(
