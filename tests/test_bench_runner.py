@@ -30,6 +30,7 @@ ARM_KEYS = {
     *("n_queries", "seconds", "latency_ms", "index_mb", "per_query"),
     *("n_without_hits", "n_without_relevant", "n_graded", "per_query_by_metric"),
     *("queries_per_s", "documents_per_s", "index_bytes_per_document", "peak_rss_mb"),
+    "gpu_joules",
 }
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from lbr_search.bench.energy import gpu_energy
 from lbr_search.bench.memory import peak_memory
 from lbr_search.bench.metrics import DEEP_DEPTH, DEPTH, evaluate, parse_metric
 from lbr_search.bench.queries import KnownQueries, latency_texts
@@ -56,9 +57,12 @@ def measure_arm(shared: SharedByArms, searcher: Searcher, mode: str) -> tuple[Ar
     searcher.search(texts[0], k=LATENCY_HITS, mode=mode)
     _refuse_missing_legs(suite, searcher, mode)
     with peak_memory() as peak:
-        rankings, seconds = timed(
-            lambda: searcher.rank_documents(texts, k=DEPTH, mode=mode), shared.queries
-        )
+        owed = shared.queries.owed_joules
+        with gpu_energy() as energy:
+            rankings, seconds = timed(
+                lambda: searcher.rank_documents(texts, k=DEPTH, mode=mode), shared.queries
+            )
+        owed = shared.queries.owed_joules - owed
         latency = _latency(shared, searcher, mode)
     _refuse_missing_legs(suite, searcher, mode)
     run = _as_run(suite, rankings)
@@ -70,6 +74,7 @@ def measure_arm(shared: SharedByArms, searcher: Searcher, mode: str) -> tuple[Ar
         documents_per_s=ingest.documents_per_s,
         bytes_per_document=ingest.bytes_per_document,
         peak_rss_mb=peak.rss_mb,
+        gpu_joules=None if energy.joules is None else energy.joules + owed,
     )
     evaluation = evaluate(run, suite.qrels, deep_run=deep_run, metrics=shared.metrics)
     return ArmResult(evaluation, cost, first_hits(run)), run

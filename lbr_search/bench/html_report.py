@@ -11,13 +11,13 @@ from lbr_search.bench.drilldown import Case, DrillDown, ShownDocument
 from lbr_search.bench.plots import arm_points, difference_plot, pareto_plot
 from lbr_search.bench.report import (
     COMPARISON_HEADINGS,
-    COST_HEADINGS,
-    COST_NOTE,
     REFERENCE_HEADINGS,
+    all_cost_rows,
     best_value,
     comparison_note,
     comparison_rows,
-    cost_rows,
+    cost_headings,
+    cost_note,
     provenance,
     quality_headings,
     quality_rows,
@@ -76,10 +76,10 @@ def _tables(result: BenchResult) -> Iterator[str]:
             rows.append(row)
             best.append(row[2] == highest)
     yield page.table(quality_headings(result), rows, caption="Quality", best=best)
-    costs = [row for suite in suites for row in cost_rows(suite)]
+    costs = all_cost_rows(result)
     if costs:
-        yield page.table(COST_HEADINGS, costs, caption="Cost")
-        yield f'<p class="note">{html.escape(COST_NOTE)}</p>'
+        yield page.table(cost_headings(result), costs, caption="Cost")
+        yield f'<p class="note">{html.escape(cost_note(result))}</p>'
     others = [row for suite in suites for row in reference_rows(suite)]
     if others:
         headings = ("suite", *REFERENCE_HEADINGS)

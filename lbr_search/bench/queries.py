@@ -13,13 +13,14 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lbr_search import __version__
+from lbr_search.bench.energy import gpu_energy
 from lbr_search.config import fingerprint
 from lbr_search.protocols import CompressingEncoder, Encoder, EncodeReport
 from lbr_search.search.pipeline import QUERY_BATCH
@@ -40,6 +41,8 @@ class Made:
     """All of them, in batches as a search makes them."""
     alone: NDArray[np.float64]
     """(L,) seconds of each text of `latency_texts`, one at a time."""
+    joules: float = 0.0
+    """What the GPUs took for all of them; 0 where nothing says it."""
 
 
 @dataclass(slots=True)
@@ -54,6 +57,8 @@ class KnownQueries:
     warnings: list[str] = field(default_factory=list)
     owed_s: float = 0.0
     """Seconds that the answers given so far took when they were made."""
+    owed_joules: float = 0.0
+    """Likewise of the GPUs' energy, but for texts encoded alone."""
     _made: dict[str, Made] = field(default_factory=dict)
     _places: dict[str, int] = field(default_factory=dict)
     _alone: dict[str, int] = field(default_factory=dict)
@@ -117,21 +122,25 @@ class KnownQueries:
         if len(texts) == 1 and texts[0] in self._alone:
             self.owed_s += float(made.alone[self._alone[texts[0]]])
         else:
-            self.owed_s += made.seconds * len(places) / len(self.texts)
+            share = len(places) / len(self.texts)
+            self.owed_s += made.seconds * share
+            self.owed_joules += made.joules * share
         return made.vectors[places]
 
     def _make(self, kind: str, encode: Encode) -> Made:
         encode(self.texts[:1])  # warms up
-        parts, started = [], time.perf_counter()
-        for first in range(0, len(self.texts), QUERY_BATCH):
-            parts.append(encode(self.texts[first : first + QUERY_BATCH]))
-        seconds = time.perf_counter() - started
+        with gpu_energy() as energy:
+            parts, started = [], time.perf_counter()
+            for first in range(0, len(self.texts), QUERY_BATCH):
+                parts.append(encode(self.texts[first : first + QUERY_BATCH]))
+            seconds = time.perf_counter() - started
         alone = []
         for text in self._alone:
             started = time.perf_counter()
             encode([text])
             alone.append(time.perf_counter() - started)
-        made = Made(np.concatenate(parts), seconds, np.asarray(alone))
+        vectors = np.concatenate(parts)
+        made = Made(vectors, seconds, np.asarray(alone), energy.joules or 0.0)
         self._save(kind, made)
         return made
 
@@ -148,7 +157,8 @@ class KnownQueries:
             return None
         try:
             with np.load(file, allow_pickle=False) as held:
-                made = Made(held["vectors"], float(held["seconds"]), held["alone"])
+                seconds, used = float(held["seconds"]), float(held["joules"])
+                made = Made(held["vectors"], seconds, held["alone"], used)
             if (len(made.vectors), len(made.alone)) != (len(self.texts), len(self._alone)):
                 raise ValueError(f"{len(made.vectors)} vectors for {len(self.texts)} queries")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -165,7 +175,7 @@ class KnownQueries:
         unfinished = file.with_name(f".{file.stem}.{os.getpid()}.npz")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            np.savez(unfinished, vectors=made.vectors, seconds=made.seconds, alone=made.alone)
+            np.savez(unfinished, **asdict(made))
             unfinished.replace(file)
         except OSError as error:
             self.warnings.append(f"the vectors of the queries are not kept: {error}")

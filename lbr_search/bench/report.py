@@ -39,6 +39,9 @@ COST_HEADINGS = (
     "index B/doc",
     "peak MB",
 )
+ENERGY_HEADING = "GPU J/query"
+"""One more where some arm's energy is known."""
+ENERGY_NOTE = " GPU J: of all GPUs of the machine, to encode and rank all queries."
 COMPARISON_HEADINGS = (
     "suite",
     "arms",
@@ -85,15 +88,15 @@ def screen_report(result: BenchResult) -> RenderableType:
         for row in quality_rows(suite):
             quality.add_row(*map(escape, row[1:-1]), style="bold" if row[2] == best else None)
         parts.append(quality)
-        costs = list(cost_rows(suite))
+        costs = list(cost_rows(suite, has_energy=has_energy(result)))
         if costs:
             has_costs = True
-            parts.append(_filled(f"{suite.label}: cost", COST_HEADINGS[1:], costs))
+            parts.append(_filled(f"{suite.label}: cost", cost_headings(result)[1:], costs))
         others = list(reference_rows(suite))
         if others:
             parts.append(_filled(f"{suite.label}: of others", REFERENCE_HEADINGS, others))
     if has_costs:
-        parts.append(Text(COST_NOTE, style="dim"))
+        parts.append(Text(cost_note(result), style="dim"))
     compared = list(comparison_rows(result))
     for suite in result.suites.values():
         rows = [row for row in compared if row[0] == suite.label]
@@ -123,10 +126,10 @@ def markdown_report(result: BenchResult) -> str:
             [row[0], row[1], f"**{row[2]}**" if row[2] == best else row[2], *row[3:]]
             for row in quality_rows(suite)
         ]
-    costs = [row for suite in result.suites.values() for row in cost_rows(suite)]
+    costs = all_cost_rows(result)
     parts = [markdown_table(quality_headings(result), rows)]
     if costs:
-        parts += [markdown_table(COST_HEADINGS, costs), COST_NOTE]
+        parts += [markdown_table(cost_headings(result), costs), cost_note(result)]
     compared = [list(row) for row in comparison_rows(result)]
     if compared:
         parts += [markdown_table(COMPARISON_HEADINGS, compared), comparison_note(result)]
@@ -180,22 +183,47 @@ def reference_rows(suite: SuiteResult) -> Iterator[list[str]]:
         yield [suite.label, found.system, f"{found.ndcg_10:.3f}", recall, found.source]
 
 
-def cost_rows(suite: SuiteResult) -> Iterator[list[str]]:
-    """A row an arm, as `COST_HEADINGS`; an imported arm has none."""
+def has_energy(result: BenchResult) -> bool:
+    """Whether the GPUs' energy is known of some arm."""
+    arms = (arm for suite in result.suites.values() for arm in suite.arms.values())
+    return any(arm.cost is not None and arm.cost.gpu_joules is not None for arm in arms)
+
+
+def cost_headings(result: BenchResult) -> tuple[str, ...]:
+    """Of the cost tables; without energy where nothing says it."""
+    return (*COST_HEADINGS, ENERGY_HEADING) if has_energy(result) else COST_HEADINGS
+
+
+def cost_note(result: BenchResult) -> str:
+    """How the figures of the cost tables were measured."""
+    return COST_NOTE + ENERGY_NOTE if has_energy(result) else COST_NOTE
+
+
+def all_cost_rows(result: BenchResult) -> list[list[str]]:
+    """`cost_rows` of all suites."""
+    with_energy = has_energy(result)
+    suites = result.suites.values()
+    return [row for suite in suites for row in cost_rows(suite, has_energy=with_energy)]
+
+
+def cost_rows(suite: SuiteResult, *, has_energy: bool) -> Iterator[list[str]]:
+    """A row an arm, as `cost_headings`; an imported arm has none."""
     for name, arm in suite.arms.items():
         if arm.cost is None:
             continue
-        cost, latency = arm.cost, arm.cost.latency
+        cost, latency, n_queries = arm.cost, arm.cost.latency, arm.evaluation.n_queries
+        energy = "" if cost.gpu_joules is None else f"{cost.gpu_joules / n_queries:.3g}"
         yield [
             suite.label,
             name,
             f"{cost.documents_per_s:,.0f}",
-            f"{arm.evaluation.n_queries / cost.seconds:,.0f}",
+            f"{n_queries / cost.seconds:,.0f}",
             f"{latency.p50:.1f}",
             f"{latency.p95:.1f}",
             f"{latency.p99:.1f}",
             f"{cost.bytes_per_document:,.0f}",
             "" if cost.peak_rss_mb is None else f"{cost.peak_rss_mb:,.0f}",
+            *([energy] if has_energy else []),
         ]
 
 

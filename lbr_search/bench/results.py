@@ -50,6 +50,8 @@ class Cost:
     """Of that index."""
     peak_rss_mb: float | None
     """Of the whole process while the arm was measured, in 10^6 bytes; None = not known."""
+    gpu_joules: float | None = None
+    """Of all GPUs of the machine, to encode and rank all queries; None = not known."""
 
     def to_json(self, n_queries: int) -> dict[str, Any]:
         """The part of an arm in the JSON file."""
@@ -65,6 +67,7 @@ class Cost:
             "documents_per_s": self.documents_per_s,
             "index_bytes_per_document": self.bytes_per_document,
             "peak_rss_mb": self.peak_rss_mb,
+            "gpu_joules": self.gpu_joules,
         }
 
     @staticmethod
@@ -78,6 +81,7 @@ class Cost:
             "documents_per_s": None,
             "index_bytes_per_document": None,
             "peak_rss_mb": None,
+            "gpu_joules": None,
         }
 
 

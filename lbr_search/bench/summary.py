@@ -6,7 +6,14 @@ import statistics
 from collections.abc import Sequence
 
 from lbr_search.bench.comparisons import COMPARED
-from lbr_search.bench.report import best_value, markdown_table, provenance, signed
+from lbr_search.bench.report import (
+    ENERGY_HEADING,
+    best_value,
+    has_energy,
+    markdown_table,
+    provenance,
+    signed,
+)
 from lbr_search.bench.results import BenchResult, Cost
 from lbr_search.bench.significance import ALPHA, Comparison
 
@@ -26,9 +33,10 @@ def summary_report(result: BenchResult) -> str:
         parts += [_NOTE.format(n=n_compared, alpha=ALPHA), _differences(result)]
     costs = _costs(result)
     if costs:
+        columns = (*COST_COLUMNS, ENERGY_HEADING) if has_energy(result) else COST_COLUMNS
         parts += [
             "Cost, median over suites (peak memory: the largest):",
-            markdown_table(COST_COLUMNS, costs, n_left=1),
+            markdown_table(columns, costs, n_left=1),
         ]
     parts.append(provenance(result))
     if result.warnings:
@@ -92,6 +100,8 @@ def _costs(result: BenchResult) -> list[list[str]]:
                 found.setdefault(name, []).append((arm.cost, arm.evaluation.n_queries))
     rows = []
     for name, costs in found.items():
+        used = [cost.gpu_joules / n for cost, n in costs if cost.gpu_joules is not None]
+        energy = [f"{statistics.median(used):.3g}" if used else ""] if has_energy(result) else []
         peaks = [cost.peak_rss_mb for cost, _ in costs if cost.peak_rss_mb is not None]
         rows.append(
             [
@@ -102,6 +112,7 @@ def _costs(result: BenchResult) -> list[list[str]]:
                 f"{statistics.median(cost.latency.p95 for cost, _ in costs):.1f}",
                 f"{statistics.median(cost.bytes_per_document for cost, _ in costs):,.0f}",
                 f"{max(peaks):,.0f}" if peaks else "",
+                *energy,
             ]
         )
     return rows
