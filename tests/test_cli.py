@@ -47,6 +47,7 @@ COMMANDS = (
     ("corpora", "check"),
     ("corpora", "add"),
     ("corpora", "make"),
+    ("corpora", "export"),
     ("corpora", "speed"),
     ("index",),
     ("index", "info"),

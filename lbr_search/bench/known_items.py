@@ -7,7 +7,6 @@ would ask, it does not show. So the suite is marked as synthetic wherever it app
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import shutil
@@ -18,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lbr_search.corpus.add import write_record
+from lbr_search.corpus.convert import write_beir
 from lbr_search.corpus.definitions import defined_term
 from lbr_search.corpus.docstrings import first_sentence, without_docstring
 from lbr_search.corpus.python_source import symbols_of
@@ -176,17 +176,8 @@ def _write(
 ) -> None:
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    (partial / "qrels").mkdir(parents=True)
-    rows = [{"_id": d.doc_id, "title": d.title, "text": d.text} for d in documents]
-    queries = [
-        {"_id": f"q{number}", "text": item.query, "metadata": {"kind": item.kind}}
-        for number, item in enumerate(asked)
-    ]
-    for name, lines in (("corpus.jsonl", rows), ("queries.jsonl", queries)):
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        (partial / name).write_text(text, encoding="utf-8")
-    judged = [f"q{number}\t{item.document.doc_id}\t1\n" for number, item in enumerate(asked)]
-    head = "query-id\tcorpus-id\tscore\n"
-    (partial / "qrels" / "test.tsv").write_text(head + "".join(judged), encoding="utf-8")
+    queries = {f"q{number}": item.query for number, item in enumerate(asked)}
+    judged = {f"q{number}": {item.document.doc_id: 1} for number, item in enumerate(asked)}
+    write_beir(partial, documents=documents, queries=queries, qrels={"test": judged})
     write_record(partial, record)
     partial.replace(target)

@@ -12,6 +12,8 @@ from typing import IO, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lbr_search.corpus.suite import find_suite, qrels_files, read_queries
+from lbr_search.corpus.suite import read_qrels as read_beir_qrels
 from lbr_search.errors import CorpusError
 from lbr_search.types import Qrels, Run
 
@@ -90,6 +92,29 @@ def read_qrels(path: Path) -> Qrels:
     return _gather(
         ((number, row[0], row[2], row[3]) for number, row in rows), int, path, QRELS_FORM
     )
+
+
+def write_suite(path_or_name: Path | str, folder: Path, *, home: Path) -> list[str]:
+    """Write ``topics.tsv`` (number, tab, query) and ``SPLIT.qrels`` of a BEIR suite.
+
+    Returns:
+        The names of the qrels files.
+
+    Raises:
+        CorpusError: there is no such suite with queries of its own, or an id holds white space.
+    """
+    suite = find_suite(path_or_name, home)
+    queries = read_queries(suite)
+    lines = []
+    for query_id, query in queries.items():
+        _check_ids([query_id], folder)
+        lines.append(f"{query_id}\t{' '.join(query.text.split())}\n")
+    _write(lines, folder / "topics.tsv")
+    names = []
+    for split, file in qrels_files(suite).items():
+        write_qrels(read_beir_qrels(file), folder / f"{split}.qrels")
+        names.append(f"{split}.qrels")
+    return names
 
 
 def ranked(hits: dict[str, float]) -> list[tuple[str, float]]:

@@ -66,19 +66,53 @@ def check(
 @corpora_app.command(epilog="Example: lbr-search corpora add ~/my-suite --name my-suite")
 def add(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="BEIR folder.", metavar="DIR")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="BEIR folder; ids of ir_datasets, e.g. ir:beir/scifact/test, one a split; or, with"
+            " --topics and --qrels, documents of any kind that can be ingested.",
+            metavar="SOURCE...",
+        ),
+    ],
     name: Annotated[str, typer.Option(help="What to call it.")],
     domain: Annotated[str, typer.Option(help="E.g. medical. Default: as its SOURCE.json.")] = "",
     licence: Annotated[str, typer.Option(help="Of its texts.")] = "",
+    topics: Annotated[
+        Path | None, typer.Option(help="TREC topics: SGML, XML, or number-tab-query lines.")
+    ] = None,
+    topic_field: Annotated[
+        str, typer.Option(help="What of a topic asks, e.g. title+description. Default: its title.")
+    ] = "",
+    qrels: Annotated[Path | None, typer.Option(help="TREC qrels, with --topics.")] = None,
+    split: Annotated[str, typer.Option(help="What --qrels judge.")] = "test",
 ) -> None:
-    """Check an own BEIR folder and copy it into corpora/, so that it is known by name."""
+    """Check an own suite and put it into corpora/ as a BEIR folder, so that it is known by name."""
     from lbr_search.cli.console import to_stderr
+    from lbr_search.cli.corpus_folders import Trec, as_beir
     from lbr_search.corpus.add import add_corpus
 
-    into = home_of(context) / "corpora"
-    report = add_corpus(folder, name=name, into=into, domain=domain, licence=licence)
+    home = home_of(context)
+    given = Trec(topics, qrels, topic_field, split)
+    with as_beir(sources, given, home=home, say=to_stderr) as folder:
+        report = add_corpus(
+            folder, name=name, into=home / "corpora", domain=domain, licence=licence
+        )
     queries = ", ".join(f"{split} {n}" for split, n in report.n_queries.items()) or "none"
     to_stderr(f"{report.folder}: {report.n_documents:,} documents; queries: {queries}")
+
+
+@corpora_app.command(epilog="Example: lbr-search corpora export my-suite --out trec/")
+def export(
+    context: typer.Context,
+    suite: Annotated[str, typer.Argument(help="Name under corpora/, or folder of a suite.")],
+    out: Annotated[Path, typer.Option(help="Folder for topics.tsv and SPLIT.qrels.")],
+) -> None:
+    """Write the queries and judgements of a suite as TREC topics and qrels, for other tools."""
+    from lbr_search.bench.trec_io import write_suite
+    from lbr_search.cli.console import to_stderr
+
+    written = write_suite(suite, out, home=home_of(context))
+    to_stderr(f"{out}: topics.tsv, {', '.join(written)}")
 
 
 @corpora_app.command(

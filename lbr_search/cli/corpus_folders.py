@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from lbr_search.bench.trec_io import read_qrels
 from lbr_search.corpus.check import check
+from lbr_search.corpus.convert import IR_PREFIX, convert_ir_datasets, convert_trec, only_known
 from lbr_search.corpus.demo import READER
 from lbr_search.corpus.manifest import (
     CorpusManifest,
@@ -14,8 +18,15 @@ from lbr_search.corpus.manifest import (
     load_manifest,
     shipped_manifests,
 )
-from lbr_search.corpus.sources import shipped_corpora, source_domain, source_record
+from lbr_search.corpus.rejects import Rejects
+from lbr_search.corpus.sources import (
+    resolve_source,
+    shipped_corpora,
+    source_domain,
+    source_record,
+)
 from lbr_search.corpus.suite import discover_suites, load_suite
+from lbr_search.corpus.topics import read_topics
 from lbr_search.errors import CorpusError
 
 
@@ -61,6 +72,67 @@ class CheckedCorpus:
             "whole": "no" if self.problems else "yes",
             "notes": "; ".join((*self.problems, *self.notes)),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Trec:
+    """The files that make a suite of documents without queries."""
+
+    topics: Path | None
+    qrels: Path | None
+    field: str
+    """As for `topics.read_topics`."""
+    split: str
+
+
+@contextmanager
+def as_beir(
+    sources: Sequence[str], trec: Trec, *, home: Path, say: Callable[[str], None]
+) -> Iterator[Path]:
+    """A BEIR folder of what was named: itself, or converted, which is removed afterwards.
+
+    Args:
+        sources: one BEIR folder or source of documents, or ids of ir_datasets.
+        trec: topics and qrels, both or none.
+        home: whose corpora are known by name; the converted suite is written there.
+        say: told what could not become a document.
+
+    Raises:
+        CorpusError: the arguments do not belong together, or something cannot be read.
+        MissingExtraError: ir_datasets is asked for and not installed.
+    """
+    is_ir = [name.startswith(IR_PREFIX) for name in sources]
+    is_trec = trec.topics is not None and trec.qrels is not None
+    if (trec.topics is None) != (trec.qrels is None) or (is_trec and any(is_ir)):
+        raise CorpusError(
+            "TREC topics, TREC qrels and their documents make a suite together.",
+            "lbr-search corpora add DOCUMENTS --topics FILE --qrels FILE --name NAME",
+        )
+    if not all(is_ir) and len(sources) > 1:
+        raise CorpusError(
+            f"{len(sources)} sources make no suite: {', '.join(sources)}.",
+            "give one folder, or only ids of ir_datasets that share their documents",
+        )
+    if not is_trec and not any(is_ir):
+        yield Path(sources[0])
+        return
+    (home / "corpora").mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".adding-", dir=home / "corpora") as name:
+        folder = Path(name)
+        if is_trec:
+            assert trec.topics is not None and trec.qrels is not None
+            queries = read_topics(trec.topics, field=trec.field)
+            qrels = only_known(read_qrels(trec.qrels), queries, say=say)
+            source = resolve_source(sources[0], home)
+            with Rejects(None) as rejects:
+                convert_trec(
+                    source, folder, queries=queries, qrels={trec.split: qrels}, rejects=rejects
+                )
+            for reason, n in rejects.by_reason.items():
+                say(f"{n:,} documents left out: {reason}")
+        else:
+            convert_ir_datasets([n.removeprefix(IR_PREFIX) for n in sources], folder, say=say)
+        yield folder
 
 
 def list_known(home: Path) -> list[KnownCorpus]:

@@ -58,7 +58,7 @@ def load_suite(path_or_name: Path | str, *, split: str = "test", home: Path) -> 
     Raises:
         CorpusError: no such suite or split, or a file of it is broken.
     """
-    folder = _find(path_or_name, home)
+    folder = find_suite(path_or_name, home)
     record = source_record(folder)
     domain = source_domain(folder, record)
     if record.get("reader") == READER:
@@ -139,7 +139,7 @@ def split_query_ids(path_or_name: Path | str, split: str, *, home: Path) -> set[
     Raises:
         CorpusError: no such suite, or its qrels are broken.
     """
-    folder = _find(path_or_name, home)
+    folder = find_suite(path_or_name, home)
     record = source_record(folder)
     if record.get("reader") == READER:
         functions = list(
@@ -228,7 +228,12 @@ def _load_stdlib(folder: Path, domain: str, split: str) -> Suite:
     )
 
 
-def _find(path_or_name: Path | str, home: Path) -> Path:
+def find_suite(path_or_name: Path | str, home: Path) -> Path:
+    """The folder of a suite: a path, or a name under ``corpora/`` or ``corpora/demo/``.
+
+    Raises:
+        CorpusError: there is none.
+    """
     name = str(path_or_name)
     candidates = [Path(name).expanduser(), home / "corpora" / name, home / "corpora/demo" / name]
     found = [folder for folder in candidates if folder.is_dir()]
