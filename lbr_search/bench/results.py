@@ -176,6 +176,8 @@ class SuiteResult:
     is_synthetic: bool = False
     references: tuple[Reference, ...] = ()
     """What others measured on the same suite."""
+    task_id: str = ""
+    """MTEB's name of the task, by the suite's manifest; else the suite's own name."""
     arms: dict[str, ArmResult] = field(default_factory=dict)
     ingests: dict[str, SuiteIngest] = field(default_factory=dict)
     """By encoder name."""
@@ -203,6 +205,7 @@ class SuiteResult:
             "n_documents": self.n_documents,
             "n_queries": self.n_queries,
             "synthetic": self.is_synthetic,
+            "task_id": self.task_id,
             "references": [asdict(reference) for reference in self.references],
             "ingests": {name: ingest.to_json() for name, ingest in self.ingests.items()},
             "comparisons": [

@@ -18,10 +18,11 @@ from lbr_search.bench.imported import (
     refuse_shared_files,
 )
 from lbr_search.bench.metrics import METRICS, parse_metric
+from lbr_search.bench.mteb_io import match_references, read_references, write_task_results
 from lbr_search.bench.peer_arms import PeerSubject, measure_peer, refuse_peers
 from lbr_search.bench.plan import BenchProgress, Plan, settings_of
 from lbr_search.bench.queries import know_queries
-from lbr_search.bench.references import references_of
+from lbr_search.bench.references import Known, known_of
 from lbr_search.bench.results import (
     MODES,
     ArmResult,
@@ -58,12 +59,14 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     json_path: Path | str | None = None,
     html_path: Path | str | None = None,
     runs_dir: Path | str | None = None,
+    mteb_dir: Path | str | None = None,
     chunk: ChunkConfig = WHOLE_DOCUMENTS,
     index: IndexConfig = EXACT_SEARCH,
     search: SearchConfig | None = None,
     rerankers: Sequence[str] = (),
     peers: Sequence[str] = (),
     imported: Sequence[str] = (),
+    references: Sequence[str] = (),
     metrics: Sequence[str] = (),
     against: str | None = None,
     fresh: bool = False,
@@ -86,6 +89,7 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
         json_path: write the results there as JSON.
         html_path: write a page with tables, plots and single queries there; needs matplotlib.
         runs_dir: write every run there as ``SUITE.ARM.trec``.
+        mteb_dir: write every arm's means there as ``ARM/TASK.json`` in MTEB's layout.
         chunk: how documents are cut; 0 tokens = whole.
         index: backend and vector index.
         search: fusion and depth.
@@ -95,6 +99,8 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
             that search vectors are given the default encoder's.
         imported: ``NAME=FILE``: TREC runs of other systems, arms under their names; ``{suite}`` in
             FILE stands for the name of each suite.
+        references: ``NAME=FILE``: MTEB task results of others, shown beside the suite that is their
+            task.
         metrics: names as in `metrics.METRICS`; none = all of these. nDCG@10 is always measured.
         against: the arm that every other one is compared with; None = hybrid with lexical, reranked
             with not, and the default encoder with each peer.
@@ -138,13 +144,19 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
             f"--mode hybrid --encoder {DEFAULT_ENCODER}, or leave --rerank out",
         )
     files = [Path(path).parent for path in (json_path, html_path) if path is not None]
-    for folder in (*files, *([plan.runs_dir] if plan.runs_dir is not None else [])):
+    folders = (Path(folder) for folder in (runs_dir, mteb_dir) if folder is not None)
+    for folder in (*files, *folders):
         make_folder(folder)
     loaded = open_suites(suites, split=split, home=plan.home)
     refuse_shared_files(plan.imported, [suite.name for suite in loaded])
     # what others made is read before the work, so that a wrong file costs none
+    known = {suite.name: known_of(suite, plan.home) for suite in loaded}
+    tasks = {name: each.task_id for name, each in known.items()}
+    by_others = match_references(read_references(references), tasks, split=split)
     imports = {suite.name: _import_runs(suite, plan) for suite in loaded}
-    measured = {suite.name: _run_suite(suite, plan) for suite in loaded}
+    measured = {suite.name: _run_suite(suite, plan, known[suite.name]) for suite in loaded}
+    for name, found in by_others.items():
+        measured[name].references += tuple(found)
     for name, (arms, warnings) in imports.items():
         _add_imported(measured[name], arms)
         measured[name].warnings.extend(warnings)
@@ -152,17 +164,19 @@ def run_bench(  # noqa: PLR0913 - a front door: every option is a keyword with a
     compare_suites(result.suites, against=against)
     if json_path is not None:
         write_json(result.to_json(), Path(json_path))
+    if mteb_dir is not None:
+        write_task_results(result, Path(mteb_dir), split=split)
     if html_path is not None:
         details = {suite.name: drill_down(suite, measured[suite.name]) for suite in loaded}
         write_html(result, details, Path(html_path))
     return result
 
 
-def _run_suite(suite: Suite, plan: Plan) -> SuiteResult:
+def _run_suite(suite: Suite, plan: Plan, known: Known) -> SuiteResult:
     result = SuiteResult(suite.name, suite.domain, suite.content_hash, suite.n_documents)
     result.is_synthetic = suite.is_synthetic
-    result.references, warnings = references_of(suite, plan.home)
-    result.warnings.extend([*suite.warnings, *warnings])
+    result.task_id, result.references = known.task_id, known.references
+    result.warnings.extend([*suite.warnings, *known.warnings])
     default = default_encoder(plan.encoders)
     subject = PeerSubject(suite, plan.metrics, None, None)
     for number, (encoder, label) in enumerate(

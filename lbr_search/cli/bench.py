@@ -78,6 +78,14 @@ def bench(
             show_default=False,
         ),
     ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FILE: an MTEB task result of another system, shown beside the suite that is"
+            " its task; repeat for several.",
+            show_default=False,
+        ),
+    ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,6 +112,9 @@ def bench(
         ),
     ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder to write TREC runs to.")] = None,
+    mteb: Annotated[
+        Path | None, typer.Option(help="Folder to write ARM/TASK.json to, in MTEB's layout.")
+    ] = None,
     markdown: Annotated[
         Path | None,
         typer.Option(
@@ -156,16 +167,21 @@ def bench(
             json_path=json_file,
             html_path=html_file,
             runs_dir=runs,
+            mteb_dir=mteb,
             rerankers=rerank or [],
             peers=peer or [],
             imported=run or [],
+            references=reference or [],
             metrics=metric or [],
             against=against,
             chunk=ChunkConfig(chunk_tokens, overlap=chunk_tokens // 8),
             fresh=fresh,
             progress=line.update,
         )
-    show_bench(result, written={"numbers": json_file, "report": html_file, "runs": runs})
+    show_bench(
+        result,
+        written={"numbers": json_file, "report": html_file, "runs": runs, "MTEB results": mteb},
+    )
     if markdown is not None:
         is_short = len(result.suites) <= FULL_TABLES
         replace_block(markdown, (markdown_report if is_short else summary_report)(result))
