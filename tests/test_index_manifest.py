@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lbr_search.config import fingerprint
 from lbr_search.errors import IndexFormatError, SealError
 from lbr_search.index import files as files_module
 from lbr_search.index.files import disk_errors, file_hash, write_json
@@ -66,8 +67,15 @@ def test_a_manifest_of_a_later_minor_version_is_read(
     """Fields that this version does not know are passed over; the format number decides."""
     publish(tmp_path, manifest)
     path = tmp_path / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"mood": "good"}))
+    values = json.loads(path.read_text()) | {"mood": "good"}
+    del values["checksum"]
+    path.write_text(json.dumps(values | {"checksum": fingerprint(values)}))
     assert find_manifest(tmp_path) == manifest
+    path.write_text(json.dumps(values))  # of a version that wrote no checksum
+    assert find_manifest(tmp_path) == manifest
+    path.write_text(json.dumps(values | {"n_chunks": 1, "checksum": fingerprint(values)}))
+    with pytest.raises(IndexFormatError, match="checksum is that of other values"):
+        find_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(

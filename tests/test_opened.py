@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +14,15 @@ import pytest
 
 from lbr_search.config import IndexConfig
 from lbr_search.errors import FilterError, IndexFormatError, SealError, ShapeError
+from lbr_search.index import manifest as manifest_module
 from lbr_search.index.build import build
 from lbr_search.index.exact import ExactIndex
+from lbr_search.index.manifest import load_manifest
 from lbr_search.index.opened import OpenedIndex, StoredChunk, open_index
+from lbr_search.index.verify import verify_index
 from lbr_search.types import Chunk, Document
 from tests.conftest import HashEncoder
+from tests.tiny import tiny_encoder
 
 SMALL = IndexConfig(commit_rows=8, encode_batch=4)
 
@@ -221,6 +228,55 @@ def test_damaged_files_are_named(
     name = path.relative_to(folder).as_posix()
     assert f"{name}: written {size} bytes, found {found}" in refused.value.message
     assert fix in refused.value.fix
+
+
+def every_file(folder: Path) -> list[str]:
+    """Paths of the files that the manifest names, and itself."""
+    manifest = load_manifest(folder)
+    return [*(entry.path for entry in manifest.files), "manifest.json"]
+
+
+def test_a_flipped_bit_in_any_file_is_refused_at_open(
+    tmp_path: Path, documents: list[Document]
+) -> None:
+    """One file after the other, compressed vectors too: a bit in its middle."""
+    encoder, folder = tiny_encoder(tmp_path / "encoder"), tmp_path / "ix"
+    config = dataclasses.replace(SMALL, multi_vector=True)
+    build(map(whole, documents), encoder=encoder, folder=folder, config=config)
+    names = every_file(folder)
+    assert len(names) > 10 and any("/multi/" in name for name in names)
+    for number, name in enumerate(names):
+        copy = tmp_path / f"copy-{number}"
+        shutil.copytree(folder, copy)
+        data = bytearray((copy / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (copy / name).write_bytes(data)
+        with pytest.raises(IndexFormatError, match="damaged") as refused:
+            open_index(copy, encoder=encoder)
+        assert "lbr-search" in refused.value.fix or "ingest" in refused.value.fix
+        assert name in refused.value.message
+
+
+def test_copied_files_are_hashed_until_their_times_are_recorded(
+    folder: Path, encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index that nobody touched is not read through; a copied one is, until `verify`."""
+    hashed: list[Path] = []
+    original = manifest_module.file_hash
+    monkeypatch.setattr(
+        manifest_module, "file_hash", lambda path: hashed.append(path) or original(path)
+    )
+    open_index(folder, encoder=encoder)
+    assert not hashed
+    for entry in load_manifest(folder).files:
+        os.utime(folder / entry.path, ns=(1, 1))
+    open_index(folder, encoder=encoder)
+    assert len(hashed) == len(load_manifest(folder).files)
+    found = verify_index(folder)
+    assert not found.problems and "recorded" in found.notes[-1]
+    hashed.clear()
+    open_index(folder, encoder=encoder)
+    assert not hashed and not verify_index(folder).notes
 
 
 def test_opening_and_fetching_load_no_database(folder: Path) -> None:

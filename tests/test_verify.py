@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -14,7 +15,7 @@ from lbr_search.config import IndexConfig
 from lbr_search.errors import IndexFormatError
 from lbr_search.index import build
 from lbr_search.index.export import SEAL_KEY, export_index
-from lbr_search.index.manifest import load_manifest, store_folder
+from lbr_search.index.manifest import load_manifest, publish, store_folder
 from lbr_search.index.opened import open_index
 from lbr_search.index.store import ChunkStore
 from lbr_search.index.verify import repair_index, verify_index
@@ -105,9 +106,7 @@ def test_rows_that_stand_twice_are_found_and_removed(tmp_path, encoder, other_en
 
     chunks = list(stored_chunks(store))
     store.add(chunks[:1], encoder.encode_passages(["x"]), first_row=manifest.next_row)
-    values = json.loads((index / "manifest.json").read_text())
-    values["store_version"] = store.version
-    (index / "manifest.json").write_text(json.dumps(values))
+    publish(index, replace(manifest, store_version=store.version))
     problems = verify_index(index).problems
     assert any("1 rows twice" in problem for problem in problems)
     assert any("texts: 2 rows, the store has 3" in problem for problem in problems)

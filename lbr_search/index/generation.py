@@ -229,9 +229,9 @@ def publish_and_clean(
 
 
 def file_entry(folder: Path, path: Path) -> FileEntry:
-    """Size and hash of one file of the index in `folder`."""
-    name = path.relative_to(folder).as_posix()
-    return FileEntry(name, path.stat().st_size, file_hash(path))
+    """Size, hash and time of one file of the index in `folder`."""
+    name, digest, found = path.relative_to(folder).as_posix(), file_hash(path), path.stat()
+    return FileEntry(name, found.st_size, digest, found.st_mtime_ns)
 
 
 def package_versions() -> dict[str, str]:

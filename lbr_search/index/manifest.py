@@ -15,14 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from lbr_search.config import fingerprint
 from lbr_search.errors import IndexFormatError, SealError
-from lbr_search.index.files import read_json, write_json
+from lbr_search.index.files import file_hash, read_json, write_json
 from lbr_search.protocols import Encoder
 from lbr_search.types import Embeddings
 
 FORMAT = 1
 SEAL_FILE = "seal.json"
 MANIFEST_FILE = "manifest.json"
+CHECKSUM = "checksum"
+"""Key of the manifest's file: the fingerprint of all others."""
+OTHER_BYTES = "its bytes are not those that were published"
 BEFORE_FILE = "manifest.before.json"
 """The manifest of the encoder before the present one, until it is dropped."""
 STORE_FOLDER = "store"
@@ -66,6 +70,8 @@ class FileEntry:
     path: str
     size_bytes: int
     sha256: str
+    mtime_ns: int = 0
+    """When it was last written, as it was published; 0 = not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +189,10 @@ def load_seal(folder: Path) -> Seal | None:
 
 
 def load_manifest(folder: Path) -> IndexManifest:
-    """The published state of the index in `folder`; files are checked to be there in full size.
+    """The published state of the index in `folder`, its files checked as in `damaged_files`.
 
     Raises:
-        IndexFormatError: there is no index, it is half written, or files are missing or cut.
+        IndexFormatError: there is no index, it is half written, or files are missing or changed.
     """
     manifest = find_manifest(folder)
     if manifest is not None:
@@ -219,6 +225,7 @@ def find_manifest(folder: Path, name: str = MANIFEST_FILE) -> IndexManifest | No
         return None
     fix = "ingest the corpus into a new --index folder"
     values = read_json(path, fix=fix)
+    _check_sum(values, path, fix)
     try:
         values["seal"] = _seal_from(values["seal"], path, fix)
         values["files"] = [FileEntry(**row) for row in values["files"]]
@@ -230,18 +237,27 @@ def find_manifest(folder: Path, name: str = MANIFEST_FILE) -> IndexManifest | No
 
 def publish(folder: Path, manifest: IndexManifest, name: str = MANIFEST_FILE) -> None:
     """Make `manifest` what readers see, in one step."""
-    write_json(folder / name, asdict(manifest))
+    values = asdict(manifest)
+    write_json(folder / name, {**values, CHECKSUM: fingerprint(values)})
 
 
 def damaged_files(folder: Path, manifest: IndexManifest) -> dict[str, str]:
-    """Files of the manifest that are missing or of another length: path -> what was found."""
+    """Files of the manifest that are missing or not as published: path -> what was found.
+
+    Reading all bytes at every opening would cost seconds where a query takes milliseconds. So a
+    file is read, and its hash compared, only where its time of change is not the published one: it
+    was copied, restored or written to. What changes bytes and no time (a failing disk) is found by
+    `verify.verify_index`.
+    """
     wrong = {}
     for entry in manifest.files:
         path = folder / entry.path
-        found = path.stat().st_size if path.is_file() else None
-        if found != entry.size_bytes:
-            is_there = "missing" if found is None else f"{found} bytes"
+        found = path.stat() if path.is_file() else None
+        if found is None or found.st_size != entry.size_bytes:
+            is_there = "missing" if found is None else f"{found.st_size} bytes"
             wrong[entry.path] = f"written {entry.size_bytes} bytes, found {is_there}"
+        elif entry.mtime_ns not in (0, found.st_mtime_ns) and file_hash(path) != entry.sha256:
+            wrong[entry.path] = OTHER_BYTES
     return wrong
 
 
@@ -305,6 +321,13 @@ def check_golden(folder: Path, seal: Seal, encoder: Encoder) -> None:
         "lbr-search doctor (versions, bf16), or build the index anew: "
         f"{ingest_command(folder.with_name(folder.name + '-new'), encoder.spec)}",
     )
+
+
+def _check_sum(values: dict[str, Any], path: Path, fix: str) -> None:
+    """Take the checksum out of the manifest's values; earlier versions wrote none."""
+    written = values.pop(CHECKSUM, None)
+    if written not in (None, fingerprint(values)):
+        raise IndexFormatError(f"{path} is damaged: its checksum is that of other values.", fix)
 
 
 def _seal_from(values: Mapping[str, Any], path: Path, fix: str) -> Seal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -15,11 +15,12 @@ from lbr_search.index.build import OWN_FILES
 from lbr_search.index.documents import document_states
 from lbr_search.index.files import disk_errors, file_hash
 from lbr_search.index.journal import JOURNAL_FILE, Journal
-from lbr_search.index.lock import single_writer
+from lbr_search.index.lock import single_writer, writing
 from lbr_search.index.manifest import (
     BEFORE_FILE,
     LEXICAL,
     MANIFEST_FILE,
+    OTHER_BYTES,
     PAYLOAD,
     SEAL_FILE,
     VECTORS,
@@ -29,6 +30,7 @@ from lbr_search.index.manifest import (
     find_manifest,
     load_manifest,
     next_store_folder,
+    publish,
     store_folder,
 )
 from lbr_search.index.payload import ROWS_FILE
@@ -87,7 +89,33 @@ def verify_index(folder: Path, *, encoder: Encoder | None = None) -> Verificatio
             found.problems.append(f"encoder: {error.message.splitlines()[0]}")
             found.is_derived_only = False
     found.notes.extend(_strangers(folder, manifest))
+    if not found.problems:
+        found.notes.extend(_record_times(folder))
     return found
+
+
+def _record_times(folder: Path) -> Iterator[str]:
+    """Of files that are whole and were copied or restored, so that opening reads them no more."""
+    if not _moved(folder, load_manifest(folder)):
+        return
+    try:
+        with writing(folder) as manifest:
+            moved = _moved(folder, manifest)
+            files = [
+                replace(entry, mtime_ns=moved.get(entry.path, entry.mtime_ns))
+                for entry in manifest.files
+            ]
+            publish(folder, replace(manifest, files=files))
+    except IndexFormatError as error:
+        yield f"the times of copied files are not recorded: {error.message.splitlines()[0]}"
+    else:
+        yield f"{len(moved)} files have other times than published; recorded"
+
+
+def _moved(folder: Path, manifest: IndexManifest) -> dict[str, int]:
+    """Path -> time of files that were written to, copied or restored since publication."""
+    times = {entry.path: (folder / entry.path).stat().st_mtime_ns for entry in manifest.files}
+    return {e.path: times[e.path] for e in manifest.files if times[e.path] != e.mtime_ns}
 
 
 def repair_index(folder: Path) -> IndexManifest:
@@ -129,7 +157,7 @@ def _changed_files(folder: Path, manifest: IndexManifest) -> Iterator[tuple[str,
         if not path.is_file():
             yield entry.path, "missing"
         elif path.stat().st_size != entry.size_bytes or file_hash(path) != entry.sha256:
-            yield entry.path, "its bytes are not those that were published"
+            yield entry.path, OTHER_BYTES
 
 
 def _check_table(folder: Path, manifest: IndexManifest, found: Verification) -> None:
