@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from lbr_search.index.verify import verify_index
 from lbr_search.ingest import build_index
 from lbr_search.upkeep.forget import forget, scan
 from lbr_search.upkeep.sync import sync
+from tests.hash_cli import run
 
 CONFIG = IndexConfig(backend="faiss", commit_rows=8, encode_batch=8)
 SECRET = "the patient of bed seventeen has a rare disorder of copper metabolism"
@@ -120,3 +122,34 @@ def test_not_everything_can_be_forgotten(tmp_path, encoder):
     build_index([tmp_path / "a.jsonl"], tmp_path / "index", encoder=encoder, config=CONFIG)
     with pytest.raises(CorpusError, match="nothing would be left"):
         forget(tmp_path / "index", ["only"])
+
+
+def test_what_a_query_finds_is_shown_first_and_removed_when_told(tmp_path: Path):
+    """`--query` and `--filter` change nothing without --yes; both together narrow each other."""
+    rows = [{"_id": f"n{n}", "text": f"daily note {n}", "ward": n % 3} for n in range(9)]
+    rows.append({"_id": "secret", "text": SECRET, "ward": 7})
+    lines = tmp_path / "notes.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    index = tmp_path / "index"
+    assert run("ingest", lines, "--index", index, "--encoder", "hash:a").code == 0
+
+    shown = run("forget", "--index", index, "--query", "copper metabolism", "-k", 1)
+    assert shown.code == 0 and "secret" in shown.out and "--yes removes them" in shown.err
+    assert "secret" in documents(index)
+    by_ward = run("forget", "--index", index, "--filter", "ward = 2", "--json")
+    assert [json.loads(line)["document"] for line in by_ward.out.splitlines()] == ["n2", "n5", "n8"]
+    nothing = run("forget", "--index", index, "--filter", "ward = 99", "--yes")
+    assert nothing.code == 0 and "nothing was removed" in nothing.err
+    for options, message in (
+        ((), "nothing to look for"),
+        (("n1", "--query", "x"), "goes with neither"),
+        (("--filter", "bed = 1"), "bed"),
+    ):
+        refused = run("forget", "--index", index, *options)
+        assert refused.code == 1 and message in refused.err
+    assert len(documents(index)) == 10
+
+    command = ("forget", "--index", index, "--query", "note", "--filter", "ward = 2", "--yes")
+    done = run(*command, "--json")
+    assert done.code == 0 and json.loads(done.out)["n_documents"] == 3
+    assert documents(index) == {"n0", "n1", "n3", "n4", "n6", "n7", "secret"}

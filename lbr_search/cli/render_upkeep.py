@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lbr_search.cli.console import show_json, to_stderr
-from lbr_search.cli.render import reasons, show_pairs
+from lbr_search.cli.render import reasons, show_pairs, show_records
 from lbr_search.errors import IndexFormatError
 
 if TYPE_CHECKING:
     from lbr_search.bench.reader_speed import ReaderSpeed
     from lbr_search.index.manifest import IndexManifest
     from lbr_search.index.verify import Verification
-    from lbr_search.upkeep.forget import ForgetReport
+    from lbr_search.upkeep.forget import ForgetReport, FoundDocument
     from lbr_search.upkeep.reindex import ReindexReport
     from lbr_search.upkeep.sync import SourcePlan, SyncReport
 
@@ -88,6 +88,19 @@ def _plan_text(plan: SourcePlan) -> str:
         old, new = changes.moved[0]
         parts.append(f"{len(changes.moved):,} of these moved ({old} -> {new})")
     return "; ".join(parts)
+
+
+def show_found(documents: Sequence[FoundDocument], *, as_json: bool) -> None:
+    """Print documents that could be forgotten."""
+    rows = [
+        {
+            "document": found.doc_id,
+            "title": found.title,
+            "score": "" if found.score is None else f"{found.score:.3f}",
+        }
+        for found in documents
+    ]
+    show_records(rows, as_json=as_json)
 
 
 def show_forget(report: ForgetReport, *, as_json: bool) -> None:

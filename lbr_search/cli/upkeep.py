@@ -60,17 +60,41 @@ def _follow(index: Path, *, as_json: bool) -> None:
 
 
 def forget(
-    doc_ids: Annotated[list[str], typer.Argument(help="Documents to remove.", metavar="DOC_ID")],
     index: Annotated[Path, typer.Option(help="Index folder.", show_default=False)],
+    doc_ids: Annotated[
+        list[str] | None,
+        typer.Argument(help="Documents to remove.", metavar="DOC_ID", show_default=False),
+    ] = None,
+    query: Annotated[str, typer.Option(help="Those that a search finds, instead of ids.")] = "",
+    filter: Annotated[
+        str | None,
+        typer.Option(help="Those that pass an SQL condition; with --query, of its hits."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Hits of --query.")] = 10,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove what --query or --filter found, unasked.")
+    ] = False,
     as_json: JsonLines = False,
 ) -> None:
     """Remove documents from every file of an index, for good, and search the files to prove it.
 
-    Sources, backups, run files and encoders trained on the texts are not touched.
+    What --query or --filter find is shown first, and removed only with --yes. Sources, backups,
+    run files and encoders trained on the texts are not touched.
     """
-    from lbr_search.cli.render_upkeep import show_forget
+    from lbr_search.cli.render_upkeep import show_forget, show_found
+    from lbr_search.upkeep.forget import find_documents
     from lbr_search.upkeep.forget import forget as forget_documents
 
+    if doc_ids and (query or filter):
+        raise ConfigError("DOC_ID goes with neither --query nor --filter.", "leave one out")
+    if not doc_ids:
+        found = find_documents(index, query=query, filter=filter, k=k)
+        if not (as_json and yes):  # then the report alone is the output
+            show_found(found, as_json=as_json)
+        if not found or not yes:
+            to_stderr("nothing was removed" + ("; --yes removes them" if found else ""))
+            return
+        doc_ids = [document.doc_id for document in found]
     show_forget(forget_documents(index, doc_ids), as_json=as_json)
 
 

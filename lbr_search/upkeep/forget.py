@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lbr_search.errors import CorpusError, IndexFormatError
+from lbr_search.errors import ConfigError, CorpusError, IndexFormatError
 from lbr_search.index.build import REJECTED_FILE
 from lbr_search.index.documents import document_states
 from lbr_search.index.files import list_files
@@ -19,10 +19,12 @@ from lbr_search.index.manifest import (
     next_store_folder,
     store_folder,
 )
+from lbr_search.index.opened import open_index
 from lbr_search.index.reindex import SHADOW_FILE
 from lbr_search.index.republish import republish
 from lbr_search.index.store import ChunkStore
 from lbr_search.registry import nearest
+from lbr_search.search.searcher import Searcher
 from lbr_search.source_record import (
     SOURCES_FILE,
     id_digest,
@@ -121,6 +123,44 @@ def forget(index: Path, doc_ids: Sequence[str]) -> ForgetReport:
         n_files=len(list_files(index)),
         sources=sources,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDocument:
+    """One that `find_documents` found."""
+
+    doc_id: str
+    title: str
+    score: float | None
+    """Of the search; None = found by a filter alone."""
+
+
+def find_documents(
+    index: Path, *, query: str = "", filter: str | None = None, k: int = 10
+) -> list[FoundDocument]:
+    """Documents to forget, by what they say or by their metadata. Nothing is changed.
+
+    Args:
+        index: a published index.
+        query: the best `k` for it, with the index's own settings; "" = all that pass the filter.
+        filter: an SQL condition, as for a search.
+        k: at most so many for a query.
+
+    Raises:
+        ConfigError: there is neither query nor filter.
+        FilterError: the filter does not parse, or names no column.
+        IndexFormatError, SealError, EncoderError: the index or its encoder cannot be opened.
+    """
+    if query.strip():
+        hits = Searcher.open(index).search(query, k=k, filter=filter)
+        return [FoundDocument(hit.doc_id, hit.title, hit.score) for hit in hits]
+    if not filter:
+        raise ConfigError("there is nothing to look for.", "give DOC_ID, --query or --filter")
+    with open_index(index, encoder=None) as opened:
+        first: dict[str, FoundDocument] = {}
+        for chunk in opened.fetch(opened.filter(filter)):
+            first.setdefault(chunk.doc_id, FoundDocument(chunk.doc_id, chunk.title, None))
+    return list(first.values())
 
 
 def scan(folder: Path, probes: Iterable[bytes]) -> dict[str, int]:
