@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lbr_search.config import IndexConfig
+from lbr_search.encoder.read_texts import text_key, write_read_texts
 from lbr_search.errors import CorpusError, IndexFormatError
 from lbr_search.index.opened import open_index
 from lbr_search.index.verify import verify_index
@@ -15,6 +17,7 @@ from lbr_search.ingest import build_index
 from lbr_search.upkeep.forget import forget, scan
 from lbr_search.upkeep.sync import sync
 from tests.hash_cli import run
+from tests.tiny import tiny_encoder
 
 CONFIG = IndexConfig(backend="faiss", commit_rows=8, encode_batch=8)
 SECRET = "the patient of bed seventeen has a rare disorder of copper metabolism"
@@ -153,3 +156,28 @@ def test_what_a_query_finds_is_shown_first_and_removed_when_told(tmp_path: Path)
     done = run(*command, "--json")
     assert done.code == 0 and json.loads(done.out)["n_documents"] == 3
     assert documents(index) == {"n0", "n1", "n3", "n4", "n6", "n7", "secret"}
+
+
+def test_encoders_that_were_trained_on_a_document_are_named(tmp_path: Path):
+    """Trained on it, on others, and without a record: three checkpoints, told apart."""
+    lines = tmp_path / "notes.jsonl"
+    rows = [
+        {"_id": f"n{n}", "title": f"day {n}", "text": f"daily note {n} " * 50} for n in range(3)
+    ]
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    index, runs = tmp_path / "index", tmp_path / "runs"
+    command = ("ingest", lines, "--index", index, "--encoder", "hash:a", "--chunk-tokens", 40)
+    assert run(*command).code == 0
+    for name, read in (
+        ("a", "day 1 " + "daily note 1 " * 50),
+        ("b", "something else"),
+        ("c", None),
+    ):
+        tiny_encoder(runs / name)
+        if read is not None:
+            write_read_texts(runs / name, [np.array([text_key(read)])])
+    done = run("forget", "n1", "--index", index, "--checkpoints", runs)
+    assert done.code == 0, done.err
+    assert f"the encoder {runs / 'a'} was trained on a forgotten document" in done.err
+    assert str(runs / "b") not in done.err
+    assert f"1 encoders keep no record of what they read, e.g. {runs / 'c'}" in done.err

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lbr_search.bench.known_items import documents_of, hold_out, join_chunks, make_suite
+from lbr_search.bench.known_items import documents_of, hold_out, make_suite
 from lbr_search.bench.runner import run_bench
 from lbr_search.corpus.suite import load_suite
 from lbr_search.errors import CorpusError
+from lbr_search.index.stored import join_chunks
 from lbr_search.types import Document
 from tests.conftest import HashEncoder
 from tests.hash_cli import run

@@ -144,7 +144,9 @@ def toy_data() -> TrainingData:
     rows = np.arange(20)
     keys = np.stack([rows] * 3, axis=1)
     pairs = PairSource("pairs/code/p", 1.0, passages, passages, keys, rows[:16], rows[16:])
-    return TrainingData([TextSource("t", 1.0, texts)], [pairs], [1], [2], 3, 400, {})
+    return TrainingData(
+        [TextSource("t", 1.0, texts, np.arange(len(texts)))], [pairs], [1], [2], 3, 400, {}
+    )
 
 
 def test_the_pool_is_cached_by_what_it_was_mined_from(tmp_path: Path, monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lbr_search.encoder.lbr import LbrEncoder
+from lbr_search.encoder.read_texts import has_read
 from lbr_search.errors import ConfigError, TrainingError
 from lbr_search.train.recipe import RECIPE_FOLDER, load_recipe
 from lbr_search.train.run import train
@@ -96,6 +97,9 @@ def test_two_stages_make_an_encoder_that_beats_its_backbone(toy: Path):
     assert "| pairs/toy/p.jsonl | 1 | not stated in the recipe |" in card
     assert "### stage2, best step" in card
     assert "[stage2_loop]" in (toy / "out" / "run.toml").read_text()
+    assert has_read(report.checkpoint, ["altol is red. It dissolves in  red water."]) == 1
+    assert has_read(report.checkpoint, ["altol is red", "altol is redder"]) == 1
+    assert has_read(toy / "out" / "untrained", ["altol is red"]) is None
     measures = report.measures["stage2"]
     assert {"dev_ndcg@10", "nll_y_z", "effective_rank", "token_cosine"} <= set(measures)
     saved = LbrEncoder(toy / "out" / "stage2" / "checkpoint", dtype="float32")

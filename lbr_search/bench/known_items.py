@@ -25,6 +25,7 @@ from lbr_search.corpus.records import RowError
 from lbr_search.errors import CorpusError
 from lbr_search.index.manifest import load_manifest, store_folder
 from lbr_search.index.store import ChunkStore
+from lbr_search.index.stored import stored_documents
 from lbr_search.types import Document
 
 N_QUERIES = 500
@@ -114,28 +115,7 @@ def documents_of(index: Path) -> Iterator[Document]:
     """The documents of an index, put together from their chunks, by id."""
     manifest = load_manifest(index)
     store = ChunkStore.open_version(store_folder(index, manifest), manifest.store_version)
-    found: dict[str, list[tuple[int, str]]] = {}
-    heads: dict[str, tuple[str, str]] = {}
-    for batch in store.scan(["doc_id", "title", "text", "domain", "start"]):
-        for row in batch.to_pylist():
-            found.setdefault(row["doc_id"], []).append((row["start"], row["text"]))
-            heads[row["doc_id"]] = (row["title"], row["domain"])
-    for doc_id in sorted(found):
-        title, domain = heads[doc_id]
-        yield Document(doc_id, join_chunks(found[doc_id]), title, domain)
-
-
-def join_chunks(chunks: Sequence[tuple[int, str]]) -> str:
-    """Spans of a text, which may overlap, as the text; gaps were white space.
-
-    >>> join_chunks([(0, "one two"), (4, "two three"), (14, "four")])
-    'one two three four'
-    """
-    text = ""
-    for start, part in sorted(chunks):
-        text += " " * max(0, start - len(text))
-        text += part[len(text) - start :]
-    return text
+    return stored_documents(store)
 
 
 def _parts(document: Document) -> Iterator[tuple[str, str, Document]]:

@@ -111,7 +111,9 @@ def show_forget(report: ForgetReport, *, as_json: bool) -> None:
     """
     if as_json:
         values = dataclasses.asdict(report)
-        values |= {"index": str(report.index), "sources": [str(path) for path in report.sources]}
+        paths = {"sources": report.sources, "readers": report.readers, "unknown": report.unknown}
+        values |= {name: [str(path) for path in found] for name, found in paths.items()}
+        values["index"] = str(report.index)
         show_json(values | {"is_proved": report.is_proved})
     else:
         before = ", ".join(f"{path} ({n})" for path, n in report.found_before.items())
@@ -131,6 +133,13 @@ def show_forget(report: ForgetReport, *, as_json: bool) -> None:
             )
         for path in report.sources:
             to_stderr(f"note: the source {path} is as it was; from there it is not read again")
+        for path in report.readers:
+            to_stderr(f"note: the encoder {path} was trained on a forgotten document")
+        if report.unknown:
+            to_stderr(
+                f"note: {len(report.unknown)} encoders keep no record of what they read, e.g. "
+                f"{report.unknown[0]}"
+            )
     if not report.is_proved:
         raise IndexFormatError(
             f"{report.index} still holds a forgotten text in: {', '.join(report.found_after)}.",

@@ -71,6 +71,13 @@ def forget(
         typer.Option(help="Those that pass an SQL condition; with --query, of its hits."),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Hits of --query.")] = 10,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of encoders: name those that were trained on one of the documents.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove what --query or --filter found, unasked.")
     ] = False,
@@ -79,7 +86,7 @@ def forget(
     """Remove documents from every file of an index, for good, and search the files to prove it.
 
     What --query or --filter find is shown first, and removed only with --yes. Sources, backups,
-    run files and encoders trained on the texts are not touched.
+    run files and encoders trained on the texts are not touched; --checkpoints names the encoders.
     """
     from lbr_search.cli.render_upkeep import show_forget, show_found
     from lbr_search.upkeep.forget import find_documents
@@ -95,7 +102,8 @@ def forget(
             to_stderr("nothing was removed" + ("; --yes removes them" if found else ""))
             return
         doc_ids = [document.doc_id for document in found]
-    show_forget(forget_documents(index, doc_ids), as_json=as_json)
+    report = forget_documents(index, doc_ids, checkpoints=checkpoints)
+    show_forget(report, as_json=as_json)
 
 
 def reindex(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lbr_search.config import fingerprint, from_mapping
 from lbr_search.encoder.backbone import load_backbone, read_tokenizer, save_backbone
 from lbr_search.encoder.model import LbrModel
+from lbr_search.encoder.read_texts import READ_FILE
 from lbr_search.errors import ConfigError, EncoderError
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def checkpoint_fingerprint(folder: Path, *, dtype: str, dim: int | None = None) 
         path
         for path in folder.iterdir()
         if path.suffix == ".safetensors" or path.name in ("tokenizer.json", "config.json")
-        if path.name != RANGES_FILE or dtype == "int8"
+        if path.name != READ_FILE and (path.name != RANGES_FILE or dtype == "int8")
     )
     return fingerprint(
         {

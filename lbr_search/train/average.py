@@ -17,6 +17,7 @@ from lbr_search.corpus.rejects import Rejects
 from lbr_search.encoder import int8
 from lbr_search.encoder.batching import prompt_token_ids, tokenize
 from lbr_search.encoder.checkpoint import LbrConfig, load_checkpoint, save_checkpoint
+from lbr_search.encoder.read_texts import read_keys, write_read_texts
 from lbr_search.errors import ConfigError
 from lbr_search.train.card import write_average_card
 from lbr_search.train.sources import read_text
@@ -66,6 +67,9 @@ def average_checkpoints(
     save_checkpoint(model, tokenizer, config, out, dtype=torch.bfloat16)
     shares = [weight / total for weight in weights]
     write_average_card(out, name=config.name, parts=list(zip(shares, folders, strict=True)))
+    read = [read_keys(folder) for folder in folders]
+    if all(keys is not None for keys in read):  # else the mean cannot say what it has read
+        write_read_texts(out, [keys for keys in read if keys is not None])
     prompt = prompt_token_ids(tokenizer, config.passage_prompt)
     sample = [text for path in texts for text in _first_texts(path)]
     ids = tokenize(tokenizer, sample, prompt_ids=prompt, max_tokens=config.max_tokens)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lbr_search.config import fingerprint
 from lbr_search.encoder.batching import prompt_token_ids
+from lbr_search.encoder.read_texts import text_key
 from lbr_search.errors import CorpusError
 from lbr_search.train.cleaning import CLOZE, PAIRS, STRUCTURE, TEXT, Cleaner, CleanPair
 from lbr_search.train.recipe import DataConfig
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Tables = dict[str, NDArray[Any]]
-TABLES_VERSION = 2
+TABLES_VERSION = 3
 """Raised when the same source would give other tables."""
 
 
@@ -36,6 +37,8 @@ class TextSource:
     name: str
     weight: float
     texts: TokenTable
+    keys: NDArray[np.int64]
+    """(N,) `text_key` of each text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,10 @@ class TrainingData:
     counts: dict[str, Any]
     """Source -> what was read of it, and what was left out."""
 
+    def text_keys(self) -> list[NDArray[np.int64]]:
+        """`text_key` of all texts and passages, those held out for dev too, by source."""
+        return [*(source.keys for source in self.text), *(p.keys[:, 2] for p in self.pairs)]
+
 
 def load_data(
     config: DataConfig,
@@ -103,7 +110,8 @@ def load_data(
     text, pairs, counts = [], [], {}
     for name, weight in config.text.items():
         tables = reading.tables(name, TEXT)
-        text.append(TextSource(name, weight, TokenTable(tables["ids"], tables["offsets"])))
+        table = TokenTable(tables["ids"], tables["offsets"])
+        text.append(TextSource(name, weight, table, tables["keys"]))
         counts[name] = {**_counts_of(tables), "tokens": len(tables["ids"])}
     for name, weight, kind in pair_sources(config):
         tables = reading.tables(name, kind)
@@ -194,7 +202,12 @@ class _Reading:
     def _text_tables(self, name: str, _kind: str) -> Tables:
         texts, counts = self._cleaner.texts(name)
         table = token_table(self._tokenizer, texts)
-        return {"ids": table.ids, "offsets": table.offsets, "counts": _counts_table(counts)}
+        return {
+            "ids": table.ids,
+            "offsets": table.offsets,
+            "keys": np.array([text_key(text) for text in texts], dtype=np.int64),
+            "counts": _counts_table(counts),
+        }
 
     def _pair_tables(self, name: str, kind: str) -> Tables:
         pairs, counts = self._cleaner.pairs(name, kind)
@@ -206,10 +219,7 @@ def pair_tables(pairs: Sequence[CleanPair], tokenizer: Tokenizer, config: DataCo
     queries = token_table(tokenizer, [pair.query for pair in pairs])
     passages = token_table(tokenizer, [pair.passage for pair in pairs])
     keys = np.array(
-        [
-            (_key("group", p.group), _key("query", p.query), _key("passage", p.passage))
-            for p in pairs
-        ],
+        [(_key("group", p.group), _key("query", p.query), text_key(p.passage)) for p in pairs],
         dtype=np.int64,
     ).reshape(-1, 3)
     has_tokens = (queries.lengths > 0) & (passages.lengths > 0)

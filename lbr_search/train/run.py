@@ -19,6 +19,7 @@ from lbr_search.encoder.backbone import Backbone
 from lbr_search.encoder.checkpoint import LbrConfig, load_checkpoint, save_checkpoint
 from lbr_search.encoder.model import LbrModel
 from lbr_search.encoder.process import prepare_process
+from lbr_search.encoder.read_texts import write_read_texts
 from lbr_search.errors import ConfigError, TrainingError
 from lbr_search.train import generate
 from lbr_search.train.card import write_card
@@ -270,6 +271,8 @@ class _Run:
         )
         save_checkpoint(model, self.tokenizer, config, folder, dtype=dtype)
         write_card(folder, recipe=self.recipe, stage=stage, counts=self.data.counts, run=self.out)
+        if stage != "untrained":
+            write_read_texts(folder, self.data.text_keys())
 
 
 def check_run(out: Path, recipe: Recipe) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lbr_search.encoder.read_texts import has_read
 from lbr_search.errors import ConfigError, CorpusError, IndexFormatError
 from lbr_search.index.build import REJECTED_FILE
 from lbr_search.index.documents import document_states
@@ -23,6 +24,7 @@ from lbr_search.index.opened import open_index
 from lbr_search.index.reindex import SHADOW_FILE
 from lbr_search.index.republish import republish
 from lbr_search.index.store import ChunkStore
+from lbr_search.index.stored import stored_documents
 from lbr_search.registry import nearest
 from lbr_search.search.searcher import Searcher
 from lbr_search.source_record import (
@@ -33,7 +35,10 @@ from lbr_search.source_record import (
     save_forgotten,
     save_record,
 )
+from lbr_search.types import Document, passage_text
 
+CONFIG_FILE = "lbr.json"
+"""Of every checkpoint folder."""
 PROBE_CHARS = 48
 PROBES_PER_DOCUMENT = 6
 """Pieces of each document's text that are searched for, byte by byte."""
@@ -61,6 +66,10 @@ class ForgetReport:
     """Files that were searched afterwards."""
     sources: tuple[Path, ...] = ()
     """Sources that still hold one of the documents: not touched, and not read again from there."""
+    readers: tuple[Path, ...] = ()
+    """Checkpoints whose training read one of the documents: not touched."""
+    unknown: tuple[Path, ...] = ()
+    """Checkpoints that keep no record of what they read."""
 
     @property
     def is_proved(self) -> bool:
@@ -68,7 +77,7 @@ class ForgetReport:
         return not self.found_after
 
 
-def forget(index: Path, doc_ids: Sequence[str]) -> ForgetReport:
+def forget(index: Path, doc_ids: Sequence[str], *, checkpoints: Path | None = None) -> ForgetReport:
     """Remove documents for good.
 
     They go from the table, the vectors, the terms and the texts: all is written anew, and older
@@ -81,6 +90,8 @@ def forget(index: Path, doc_ids: Sequence[str]) -> ForgetReport:
     Args:
         index: a published index.
         doc_ids: what to remove, one or more.
+        checkpoints: folder below which encoders are asked whether they were trained on one of the
+            documents; None = none are asked.
 
     Raises:
         IndexFormatError: an id is not in the index, another writer, or a damaged index.
@@ -104,6 +115,7 @@ def forget(index: Path, doc_ids: Sequence[str]) -> ForgetReport:
         if len(states) == sum(d in states for d in wanted):
             raise CorpusError(f"nothing would be left of {index}.", f"rm -r {index}")
         save_forgotten(index, forgotten | {id_digest(d) for d in wanted})
+        readers, silent = _trained_on(stored_documents(store, only=set(wanted)), checkpoints)
         probes = list(_probes(store, set(rows), wanted))
         before = scan(index, probes)
         journal = Journal.open(index, rows={state.first_row for state in states.values()})
@@ -122,6 +134,8 @@ def forget(index: Path, doc_ids: Sequence[str]) -> ForgetReport:
         found_after=after,
         n_files=len(list_files(index)),
         sources=sources,
+        readers=readers,
+        unknown=silent,
     )
 
 
@@ -211,6 +225,25 @@ def _not_shared(store: ChunkStore, probes: Sequence[bytes]) -> list[bytes]:
         held = "\n".join(value for n in names for value in batch.column(n).to_pylist()).encode()
         left = [probe for probe in left if probe not in held]
     return left
+
+
+def _trained_on(
+    documents: Iterable[Document], checkpoints: Path | None
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Checkpoints that read one of the documents, and those that cannot say."""
+    if checkpoints is None:
+        return (), ()
+    texts = [
+        text for each in documents for text in (each.text, passage_text(each.title, each.text))
+    ]
+    readers, unknown = [], []
+    for config in sorted(checkpoints.rglob(CONFIG_FILE)):
+        n_read = has_read(config.parent, texts)
+        if n_read is None:
+            unknown.append(config.parent)
+        elif n_read:
+            readers.append(config.parent)
+    return tuple(readers), tuple(unknown)
 
 
 def _purge(index: Path, published: IndexManifest) -> None:
