@@ -52,6 +52,10 @@ COMMANDS = (
     ("index",),
     ("index", "info"),
     ("index", "verify"),
+    ("index", "snapshot"),
+    ("index", "snapshots"),
+    ("index", "restore"),
+    ("index", "drop"),
     ("index", "export"),
 )
 HEAVY = [

@@ -68,6 +68,56 @@ def export(
     show_pairs({str(file): f"{written.n_rows:,} rows, {written.size_bytes / 1e6:.1f} MB"})
 
 
+SnapshotName = Annotated[str, typer.Argument(help="Of the snapshot.", metavar="NAME")]
+
+
+@index_app.command(epilog="Example: lbr-search index snapshot indexes/medical before-merge")
+def snapshot(folder: IndexFolder, name: SnapshotName) -> None:
+    """Keep the state of an index under a name, to go back to with `index restore`."""
+    from lbr_search.cli.render import show_pairs
+    from lbr_search.upkeep.snapshots import take_snapshot
+
+    kept = take_snapshot(folder, name).manifest
+    show_pairs({name: f"{kept.n_documents:,} documents, generation {kept.generation}"})
+
+
+@index_app.command(epilog="Example: lbr-search index snapshots indexes/medical")
+def snapshots(folder: IndexFolder, as_json: JsonLines = False) -> None:
+    """List the states of an index that were kept."""
+    from lbr_search.cli.render import show_records
+    from lbr_search.upkeep.snapshots import list_snapshots
+
+    rows = [
+        {
+            "name": kept.name,
+            "created": kept.manifest.created,
+            "documents": f"{kept.manifest.n_documents}",
+            "encoder": kept.manifest.seal.encoder_name,
+            "can be restored": "yes" if kept.is_reachable else "no",
+        }
+        for kept in list_snapshots(folder)
+    ]
+    show_records(rows, as_json=as_json)
+
+
+@index_app.command(epilog="Example: lbr-search index restore indexes/medical before-merge")
+def restore(folder: IndexFolder, name: SnapshotName) -> None:
+    """Make an index what it was; `sync` brings it in step with its sources again."""
+    from lbr_search.cli.render import show_pairs
+    from lbr_search.upkeep.snapshots import restore_snapshot
+
+    now = restore_snapshot(folder, name)
+    show_pairs({str(folder): f"{now.n_documents:,} documents, generation {now.generation}"})
+
+
+@index_app.command(epilog="Example: lbr-search index drop indexes/medical before-merge")
+def drop(folder: IndexFolder, name: SnapshotName) -> None:
+    """Give a snapshot up; what only it needs goes with a later tidying."""
+    from lbr_search.upkeep.snapshots import drop_snapshot
+
+    drop_snapshot(folder, name)
+
+
 def register(app: typer.Typer) -> None:
     """Add the group."""
     app.add_typer(index_app, name="index")

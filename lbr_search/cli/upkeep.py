@@ -78,6 +78,9 @@ def forget(
             show_default=False,
         ),
     ] = None,
+    drop_snapshots: Annotated[
+        bool, typer.Option("--drop-snapshots", help="Give up the snapshots, which hold them too.")
+    ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove what --query or --filter found, unasked.")
     ] = False,
@@ -102,7 +105,9 @@ def forget(
             to_stderr("nothing was removed" + ("; --yes removes them" if found else ""))
             return
         doc_ids = [document.doc_id for document in found]
-    report = forget_documents(index, doc_ids, checkpoints=checkpoints)
+    report = forget_documents(
+        index, doc_ids, checkpoints=checkpoints, drop_snapshots=drop_snapshots
+    )
     show_forget(report, as_json=as_json)
 
 

@@ -6,15 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lbr_search.config import IndexConfig, from_mapping
-from lbr_search.index.generation import (
-    Plan,
-    Timer,
-    build_generation,
-    file_entry,
-    publish_and_clean,
-)
+from lbr_search.index.generation import Plan, Timer, build_generation, publish_and_clean
 from lbr_search.index.journal import Journal
-from lbr_search.index.manifest import IndexManifest, publish
+from lbr_search.index.manifest import IndexManifest
 from lbr_search.index.store import ChunkStore
 
 
@@ -38,19 +32,4 @@ def republish(
     last = {**previous.last_build, "generation": manifest.generation, "warnings": []}
     manifest = replace(manifest, last_build=last | {"n_chunks": manifest.n_chunks})
     publish_and_clean(folder, manifest, store, previous)
-    return manifest
-
-
-def drop_old_versions(folder: Path, manifest: IndexManifest, store: ChunkStore) -> IndexManifest:
-    """Remove the files of the table that only its older versions need; publish what is left.
-
-    The manifest stops vouching for the table's files first, as in `generation.tidy_store`.
-    """
-    prefix = f"{manifest.store}/"
-    derived = [entry for entry in manifest.files if not entry.path.startswith(prefix)]
-    publish(folder, replace(manifest, files=derived))
-    store.tidy(keep=None)
-    stored = [file_entry(folder, path) for path in store.files()]
-    manifest = replace(manifest, files=[*derived, *stored], store_version=store.version)
-    publish(folder, manifest)
     return manifest

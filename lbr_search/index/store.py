@@ -284,14 +284,30 @@ class ChunkStore:
             or len(version_files(self._folder)) > MAX_VERSIONS
         )
 
+    def tags(self) -> dict[str, int]:
+        """Name -> version that is kept under it."""
+        return {name: int(tag["version"]) for name, tag in self._table.tags.list().items()}
+
+    def tag(self, name: str, version: int) -> None:
+        """Keep a version under a name."""
+        change = self._table.tags.update if name in self.tags() else self._table.tags.create
+        change(name, version)
+
+    def untag(self, name: str) -> None:
+        """Keep it no longer, if it was."""
+        if name in self.tags():
+            self._table.tags.delete(name)
+
     def tidy(self, *, keep: int | None) -> None:
         """Merge small fragments; remove versions older than `keep` (None: all but the latest).
 
+        Versions from the oldest tag on stay in any case: Lance refuses to clean up a tagged one.
         Ages go by the clock: where it was set back, versions stay longer than they need.
         """
         logger.info("compacting %d fragments of %s", self.fragments(), self._folder)
         stamps = {row["version"]: row["timestamp"] for row in self._table.list_versions()}
         age = YOUNGEST_REMOVED
+        keep = min((*self.tags().values(), *([] if keep is None else [keep])), default=None)
         if keep is not None:
             age = max(age, age + datetime.now() - stamps[keep] + timedelta(seconds=1))
         # no other writer exists: files of commits that were cut off may go too

@@ -23,6 +23,7 @@ from lbr_search.index.manifest import (
     OTHER_BYTES,
     PAYLOAD,
     SEAL_FILE,
+    SNAPSHOTS,
     VECTORS,
     IndexManifest,
     check_golden,
@@ -215,7 +216,7 @@ def _check_rows(name: str, path: Path, stored: NDArray[np.int64], found: Verific
 def _strangers(folder: Path, manifest: IndexManifest) -> Iterator[str]:
     """What nothing names: left by a run that was cut off, or put there by somebody."""
     before = find_manifest(folder, BEFORE_FILE)
-    kept = {manifest.generation_folder, manifest.store}
+    kept = {manifest.generation_folder, manifest.store, SNAPSHOTS}
     if manifest.previous_generation is not None:
         kept.add(f"gen-{manifest.previous_generation:06d}")
     if before is not None:

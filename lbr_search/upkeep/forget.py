@@ -16,6 +16,7 @@ from lbr_search.index.journal import Journal
 from lbr_search.index.lock import writing
 from lbr_search.index.manifest import (
     BEFORE_FILE,
+    SNAPSHOTS,
     IndexManifest,
     next_store_folder,
     store_folder,
@@ -36,6 +37,7 @@ from lbr_search.source_record import (
     save_record,
 )
 from lbr_search.types import Document, passage_text
+from lbr_search.upkeep.snapshots import Snapshot, list_snapshots
 
 CONFIG_FILE = "lbr.json"
 """Of every checkpoint folder."""
@@ -77,7 +79,13 @@ class ForgetReport:
         return not self.found_after
 
 
-def forget(index: Path, doc_ids: Sequence[str], *, checkpoints: Path | None = None) -> ForgetReport:
+def forget(
+    index: Path,
+    doc_ids: Sequence[str],
+    *,
+    checkpoints: Path | None = None,
+    drop_snapshots: bool = False,
+) -> ForgetReport:
     """Remove documents for good.
 
     They go from the table, the vectors, the terms and the texts: all is written anew, and older
@@ -92,9 +100,11 @@ def forget(index: Path, doc_ids: Sequence[str], *, checkpoints: Path | None = No
         doc_ids: what to remove, one or more.
         checkpoints: folder below which encoders are asked whether they were trained on one of the
             documents; None = none are asked.
+        drop_snapshots: give up all snapshots of the index, which hold what it held.
 
     Raises:
-        IndexFormatError: an id is not in the index, another writer, or a damaged index.
+        IndexFormatError: there are snapshots, which are not to be dropped; an id is not in the
+            index, another writer, or a damaged index.
         CorpusError: nothing would be left.
     """
     wanted = list(dict.fromkeys(doc_ids))
@@ -111,6 +121,7 @@ def forget(index: Path, doc_ids: Sequence[str], *, checkpoints: Path | None = No
                 "are unknown); nothing was changed.",
                 nearest(unknown[0], list(states)[:100_000]),
             )
+        _refuse_snapshots(index, [] if drop_snapshots else list_snapshots(index))
         rows = [row for d in wanted if d in states for row in states[d].rows]
         if len(states) == sum(d in states for d in wanted):
             raise CorpusError(f"nothing would be left of {index}.", f"rm -r {index}")
@@ -175,6 +186,16 @@ def find_documents(
         for chunk in opened.fetch(opened.filter(filter)):
             first.setdefault(chunk.doc_id, FoundDocument(chunk.doc_id, chunk.title, None))
     return list(first.values())
+
+
+def _refuse_snapshots(index: Path, snapshots: Sequence[Snapshot]) -> None:
+    if snapshots:
+        names = ", ".join(snapshot.name for snapshot in snapshots)
+        raise IndexFormatError(
+            f"{index} has snapshots ({names}), from which a forgotten document would come back; "
+            "nothing was changed.",
+            "forget with --drop-snapshots: all of them are given up",
+        )
 
 
 def scan(folder: Path, probes: Iterable[bytes]) -> dict[str, int]:
@@ -251,7 +272,7 @@ def _purge(index: Path, published: IndexManifest) -> None:
     for name in (BEFORE_FILE, SHADOW_FILE):
         (index / name).unlink(missing_ok=True)
     kept = {published.generation_folder, published.store}
-    for pattern in ("gen-*", "store*"):
+    for pattern in ("gen-*", "store*", SNAPSHOTS):
         for path in index.glob(pattern):
             if path.is_dir() and path.name not in kept:
                 shutil.rmtree(path)
