@@ -57,6 +57,7 @@ COMMANDS = (
     ("index", "restore"),
     ("index", "drop"),
     ("index", "export"),
+    ("index", "import"),
 )
 HEAVY = [
     "torch",

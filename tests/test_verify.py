@@ -14,12 +14,13 @@ import pytest
 from lbr_search.config import IndexConfig
 from lbr_search.errors import IndexFormatError
 from lbr_search.index import build
-from lbr_search.index.export import SEAL_KEY, export_index
+from lbr_search.index.export import SEAL_KEY, export_index, import_index
 from lbr_search.index.manifest import load_manifest, publish, store_folder
 from lbr_search.index.opened import open_index
 from lbr_search.index.store import ChunkStore
 from lbr_search.index.verify import repair_index, verify_index
 from lbr_search.ingest import build_index
+from lbr_search.search.searcher import Searcher
 from tests.hash_cli import run
 
 QUERY = "text number 7 of the small corpus"
@@ -166,3 +167,71 @@ def test_export_holds_all_that_the_index_holds(index, tmp_path, encoder):
     assert "vector" not in pq.read_schema(tmp_path / "texts.parquet").names
     with pytest.raises(IndexFormatError, match="cannot be written"):
         export_index(index, Path("/proc/none/x.parquet"))
+
+
+def everything(index: Path) -> list[tuple]:
+    store = ChunkStore.open_version(
+        store_folder(index, load_manifest(index)), load_manifest(index).store_version
+    )
+    return [(row["doc_id"], row["text"], row["meta"]) for row in rows_of(store)]
+
+
+def rows_of(store: ChunkStore) -> list[dict]:
+    from lbr_search.index.stored import stored_chunks
+
+    return [
+        {
+            "doc_id": c.doc_id,
+            "text": c.text,
+            "meta": (c.title, c.domain, c.start, c.end, c.doc_hash, tuple(c.metadata.items())),
+        }
+        for c in stored_chunks(store)
+    ]
+
+
+def test_an_export_comes_back_as_the_same_index(index, tmp_path, encoder):
+    """Chunks, metadata and hits with their scores; with its own encoder nothing is encoded."""
+    file = tmp_path / "all.parquet"
+    export_index(index, file)
+    before = encoder.n_encoded
+    report = import_index(file, tmp_path / "copy", encoder=encoder)
+    golden = encoder.n_encoded - before
+    assert golden <= 10 and report.n_documents == 30
+    assert everything(tmp_path / "copy") == everything(index)
+    hits, copied = (
+        Searcher.open(folder, encoder=encoder).search(QUERY, k=30)
+        for folder in (index, tmp_path / "copy")
+    )
+    assert [(h.doc_id, h.rank) for h in hits] == [(h.doc_id, h.rank) for h in copied]
+    np.testing.assert_allclose([h.score for h in hits], [h.score for h in copied], atol=1e-6)
+    assert verify_index(tmp_path / "copy").problems == []
+
+
+def test_an_export_without_vectors_or_of_another_encoder_is_encoded(
+    index, tmp_path, encoder, other_encoder
+):
+    export_index(index, tmp_path / "texts.parquet", vectors=False)
+    report = import_index(tmp_path / "texts.parquet", tmp_path / "a", encoder=encoder)
+    assert report.n_encoded == 30
+    export_index(index, tmp_path / "all.parquet")
+    report = import_index(tmp_path / "all.parquet", tmp_path / "b", encoder=other_encoder)
+    assert report.n_encoded == 30
+    assert load_manifest(tmp_path / "b").seal.fingerprint == other_encoder.fingerprint
+
+
+def test_what_is_no_export_is_refused(index, tmp_path):
+    """Other Parquet, a cut file, text, nothing; and a folder that holds something."""
+    file = tmp_path / "all.parquet"
+    export_index(index, file)
+    pq.write_table(pq.read_table(file).replace_schema_metadata(None), tmp_path / "other.parquet")
+    (tmp_path / "cut.parquet").write_bytes(file.read_bytes()[:-100])
+    (tmp_path / "text.parquet").write_text("no parquet")
+    for name in ("other", "cut", "text", "absent"):
+        path = tmp_path / f"{name}.parquet"
+        refused = run("index", "import", path, tmp_path / "x", "--encoder", "hash:a")
+        assert refused.code == 1 and "no export of an index" in refused.err, refused.err
+    assert not (tmp_path / "x").exists()
+    refused = run("index", "import", file, index, "--encoder", "hash:a")
+    assert refused.code == 1 and "is not empty" in refused.err
+    done = run("index", "import", file, tmp_path / "x", "--encoder", "hash:a")
+    assert done.code == 0 and "30 documents" in done.out, done.err

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lbr_search.cli.console import show_json
-from lbr_search.cli.options import IndexFolder, JsonLines
+from lbr_search.cli.options import EncoderOption, IndexFolder, JsonLines
 
 index_app = typer.Typer(
     help="Look at an index, or check it.",
@@ -66,6 +66,31 @@ def export(
 
     written = export_index(folder, file, vectors=vectors)
     show_pairs({str(file): f"{written.n_rows:,} rows, {written.size_bytes / 1e6:.1f} MB"})
+
+
+@index_app.command(
+    "import", epilog="Example: lbr-search index import medical.parquet indexes/medical-copy"
+)
+def import_(
+    file: Annotated[Path, typer.Argument(help="What `index export` wrote.", metavar="FILE")],
+    folder: Annotated[Path, typer.Argument(help="New folder.", metavar="INDEX")],
+    encoder: EncoderOption = None,
+) -> None:
+    """Make an index of an exported file; with its own encoder nothing is encoded."""
+    from lbr_search.cli.progress import BuildLine
+    from lbr_search.cli.render import show_pairs
+    from lbr_search.encoder.load import load_encoder
+    from lbr_search.index.export import import_index, read_export_seal
+
+    opened = load_encoder(encoder or read_export_seal(file).encoder_spec)
+    with BuildLine() as line:
+        report = import_index(file, folder, encoder=opened, progress=line.update)
+    show_pairs(
+        {
+            str(folder): f"{report.n_documents:,} documents, {report.n_chunks:,} chunks, "
+            f"{report.n_encoded:,} encoded; it has no sources to sync with"
+        }
+    )
 
 
 SnapshotName = Annotated[str, typer.Argument(help="Of the snapshot.", metavar="NAME")]
