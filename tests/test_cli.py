@@ -58,6 +58,7 @@ COMMANDS = (
     ("index", "drop"),
     ("index", "export"),
     ("index", "import"),
+    ("index", "duplicates"),
 )
 HEAVY = [
     "torch",

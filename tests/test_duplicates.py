@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from lbr_search.corpus.duplicates import N_WORDS, near_duplicates
+from lbr_search.errors import ConfigError
 from lbr_search.train.cleaning import PAIRS, Cleaner
 from lbr_search.train.recipe import DataConfig
+from lbr_search.upkeep.duplicates import near_duplicate_groups
+from tests.hash_cli import run
 
 RANDOM = random.Random(7)
 WORDS = [f"word{n}" for n in range(3_000)]
@@ -82,3 +85,30 @@ def test_texts_are_dropped_and_counted(tmp_path: Path):
     assert kept == [one, two]
     assert (counts["duplicates_dropped"], counts["near_duplicates"]) == (1, 1)
     assert (counts["documents"], counts["past_limit"]) == (2, 2)
+
+
+def test_an_index_tells_which_documents_nearly_repeat_another(tmp_path: Path):
+    """By whole documents, however they were cut; the first by row stays the first."""
+    originals = [text(200) for _ in range(5)]
+    rows = [{"_id": f"d{n}", "text": one} for n, one in enumerate(originals)]
+    rows += [
+        {"_id": f"again-{n}", "text": one.replace(one.split()[9], "changed", 1)}
+        for n, one in enumerate(originals[:2])
+    ]
+    rows += [{"_id": "third", "text": originals[0]}, {"_id": "short", "text": "word1 word2"}]
+    lines = tmp_path / "notes.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    index = tmp_path / "index"
+    command = ("ingest", lines, "--index", index, "--encoder", "hash:a", "--chunk-tokens", 64)
+    assert run(*command).code == 0
+    found = {"d0": ["again-0", "third"], "d1": ["again-1"]}
+    assert near_duplicate_groups(index) == found
+    assert near_duplicate_groups(index, threshold=1.0) == {"d0": ["third"]}
+    outcome = run("index", "duplicates", index, "--json")
+    assert "3 documents nearly repeat one of 2 others" in outcome.err
+    assert [json.loads(line)["ids"] for line in outcome.out.splitlines()] == [
+        "again-0, third",
+        "again-1",
+    ]
+    with pytest.raises(ConfigError, match="threshold"):
+        near_duplicate_groups(index, threshold=0)

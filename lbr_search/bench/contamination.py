@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbr_search.corpus.detect import detect_reader
-from lbr_search.corpus.duplicates import Signatures, band_keys
+from lbr_search.corpus.duplicates import NEAR, Signatures, band_keys
 from lbr_search.corpus.overlap import N_WORDS, WordRuns, runs_of, words_of
 from lbr_search.corpus.readers import read_objects
 from lbr_search.corpus.rejects import Rejects
@@ -26,8 +26,6 @@ from lbr_search.registry import READERS
 
 MIN_WORDS = 5
 """Texts of fewer words stand in many others by chance: seen only where a text is the same."""
-NEAR = 0.8
-"""Estimated share of common runs from which on two texts are nearly the same."""
 KINDS = ("same text", "whole text", "13-gram", "near duplicate")
 _ID_KEYS = {"_id", "id", "doc_id", "query_id", "corpus_id", "source", "url"}
 

@@ -115,7 +115,7 @@ def documents_of(index: Path) -> Iterator[Document]:
     """The documents of an index, put together from their chunks, by id."""
     manifest = load_manifest(index)
     store = ChunkStore.open_version(store_folder(index, manifest), manifest.store_version)
-    return stored_documents(store)
+    return iter(sorted(stored_documents(store), key=lambda document: document.doc_id))
 
 
 def _parts(document: Document) -> Iterator[tuple[str, str, Document]]:

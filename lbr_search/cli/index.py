@@ -68,6 +68,29 @@ def export(
     show_pairs({str(file): f"{written.n_rows:,} rows, {written.size_bytes / 1e6:.1f} MB"})
 
 
+@index_app.command(epilog="Example: lbr-search index duplicates indexes/medical")
+def duplicates(
+    folder: IndexFolder,
+    threshold: Annotated[
+        float, typer.Option(help="Share of their runs of five words that two have in common.")
+    ] = 0.8,
+    as_json: JsonLines = False,
+) -> None:
+    """List documents that nearly repeat an earlier one; a query folds them with --dedupe."""
+    from lbr_search.cli.console import to_stderr
+    from lbr_search.cli.render import show_records
+    from lbr_search.upkeep.duplicates import near_duplicate_groups
+
+    groups = near_duplicate_groups(folder, threshold=threshold)
+    rows = [
+        {"document": first, "near duplicates": f"{len(later)}", "ids": ", ".join(later)}
+        for first, later in groups.items()
+    ]
+    show_records(rows, as_json=as_json)
+    n_later = sum(map(len, groups.values()))
+    to_stderr(f"{n_later:,} documents nearly repeat one of {len(groups):,} others")
+
+
 @index_app.command(
     "import", epilog="Example: lbr-search index import medical.parquet indexes/medical-copy"
 )

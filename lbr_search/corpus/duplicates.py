@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from lbr_search.corpus.overlap import WordRuns
 
+NEAR = 0.8
+"""Share of common runs from which on two texts are said to be nearly the same."""
 N_WORDS = 5
 MIN_RUNS = 8
 """Of shorter texts, a share of runs says little, and punctuation may be all that parts them."""
@@ -51,34 +53,53 @@ def band_keys(signature: NDArray[np.uint32]) -> list[bytes]:
     return [bytes([band]) + part.tobytes() for band, part in enumerate(parts)]
 
 
+class FirstOfKind:
+    """Texts one after the other: which earlier one does a text nearly repeat?
+
+    Args:
+        threshold: share of the runs of both that they must have in common (Jaccard, estimated).
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._signer = Signatures()
+        self._buckets: dict[bytes, int] = {}
+        self._signatures: dict[int, NDArray[np.uint32]] = {}
+
+    def repeated(self, text: str, number: int) -> int:
+        """The number of the earlier text that this one nearly repeats.
+
+        -1 = none; then it is remembered under `number`. A text of fewer than 12 words repeats
+        none, and none repeats it.
+        """
+        signature = self._signer.of(text)
+        if signature is None:
+            return -1
+        keys = band_keys(signature)
+        met = sorted({self._buckets[key] for key in keys if key in self._buckets})
+        if met:
+            known = np.stack([self._signatures[one] for one in met])
+            shares = (known == signature).mean(axis=1)
+            best = int(shares.argmax())
+            if shares[best] >= self._threshold:
+                return met[best]
+        self._signatures[number] = signature
+        for key in keys:
+            self._buckets.setdefault(key, number)
+        return -1
+
+
 def near_duplicates(texts: Sequence[str], *, threshold: float) -> NDArray[np.int64]:
     """For each text, the earlier text that it nearly repeats.
 
     Args:
         texts: N texts, in an order that says which of two stays.
-        threshold: share of the runs of both that they must have in common (Jaccard, estimated).
+        threshold: as of `FirstOfKind`.
 
     Returns:
         (N,) positions of earlier texts that repeat none themselves; -1 = the text is new, or
         shorter than 12 words.
     """
-    signer = Signatures()
-    signatures = np.zeros((len(texts), N_BANDS * N_ROWS), dtype=np.uint32)
-    earlier = np.full(len(texts), -1, dtype=np.int64)
-    buckets: dict[bytes, int] = {}
-    for number, text in enumerate(texts):
-        signature = signer.of(text)
-        if signature is None:
-            continue
-        signatures[number] = signature
-        keys = band_keys(signature)
-        met = sorted({buckets[key] for key in keys if key in buckets})
-        if met:
-            shares = (signatures[met] == signature).mean(axis=1)
-            best = int(shares.argmax())
-            if shares[best] >= threshold:
-                earlier[number] = met[best]
-                continue
-        for key in keys:
-            buckets.setdefault(key, number)
-    return earlier
+    first = FirstOfKind(threshold)
+    found = [first.repeated(text, number) for number, text in enumerate(texts)]
+    return np.asarray(found, dtype=np.int64)

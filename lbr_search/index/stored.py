@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
+from itertools import groupby
 from typing import Any
 
 from lbr_search.index.store import ChunkStore
@@ -20,22 +21,19 @@ def stored_chunks(store: ChunkStore) -> Iterator[Chunk]:
 
 
 def stored_documents(store: ChunkStore, *, only: Set[str] | None = None) -> Iterator[Document]:
-    """The documents of a store, put together from their chunks, by id.
+    """The documents of a store, put together from their chunks, in the order of their rows.
+
+    The chunks of a document stand together, for they are added so; one document is in memory.
 
     Args:
-        store: read once; the texts of what is wanted are held in memory.
+        store: read once.
         only: ids; None = all.
     """
-    found: dict[str, list[tuple[int, str]]] = {}
-    heads: dict[str, tuple[str, str]] = {}
-    for batch in store.scan(["doc_id", "title", "text", "domain", "start"]):
-        for row in batch.to_pylist():
-            if only is None or row["doc_id"] in only:
-                found.setdefault(row["doc_id"], []).append((row["start"], row["text"]))
-                heads[row["doc_id"]] = (row["title"], row["domain"])
-    for doc_id in sorted(found):
-        title, domain = heads[doc_id]
-        yield Document(doc_id, join_chunks(found[doc_id]), title, domain)
+    for doc_id, chunks in groupby(stored_chunks(store), key=lambda chunk: chunk.doc_id):
+        if only is None or doc_id in only:
+            parts = list(chunks)
+            text = join_chunks([(chunk.start, chunk.text) for chunk in parts])
+            yield Document(doc_id, text, parts[0].title, parts[0].domain)
 
 
 def join_chunks(chunks: Sequence[tuple[int, str]]) -> str:
