@@ -14,6 +14,7 @@ from lbr_search.index import reindex as shadows
 from lbr_search.index.lock import single_writer
 from lbr_search.index.manifest import load_manifest, load_seal
 from lbr_search.index.opened import open_index
+from lbr_search.index.store import ChunkStore
 from lbr_search.index.verify import verify_index
 from lbr_search.ingest import build_index
 from lbr_search.upkeep.forget import forget
@@ -165,3 +166,17 @@ def test_forgetting_reaches_the_state_before(index, encoder, other_encoder):
     report = forget(index, ["note-7.txt"])
     assert report.is_proved
     assert not any(b"word7x3" in p.read_bytes() for p in index.rglob("*") if p.is_file())
+
+
+def test_an_untidy_shadow_is_tidied_by_its_own_versions(
+    index, encoder, other_encoder, tmp_path, monkeypatch
+):
+    """Its table is another one: the version that readers have open is not looked for in it."""
+    for number in range(12):  # the published table has versions that the new one will not reach
+        (tmp_path / "late.txt").write_text(f"late note {number}")
+        build_index([tmp_path / "late.txt"], index, encoder=encoder)
+    monkeypatch.setattr(ChunkStore, "is_untidy", True)
+    assert load_manifest(index).store_version > 12
+    reindex(index, other_encoder, old_encoder=encoder, force=True)
+    assert load_manifest(index).seal.fingerprint == other_encoder.fingerprint
+    assert verify_index(index).problems == []

@@ -196,14 +196,17 @@ def tidy_store(folder: Path, store: ChunkStore, previous: IndexManifest | None) 
     """Compact an untidy store; the version that the published manifest names stays readable.
 
     Tidying removes files that only older versions need, so the published manifest stops vouching
-    for the store's files first: if the process dies, the index must not look damaged.
+    for the store's files first: if the process dies, the index must not look damaged. Another table
+    than the published one (of a change of encoder that is under way) has no version to keep.
     """
     if not store.is_untidy:
         return
-    if previous is not None:
+    if previous is None or previous.store != store.folder.name:
+        store.tidy(keep=None)
+    else:
         derived = [e for e in previous.files if not e.path.startswith(f"{previous.store}/")]
         publish(folder, replace(previous, files=derived))
-    store.tidy(keep=previous.store_version if previous else None)
+        store.tidy(keep=previous.store_version)
 
 
 def publish_and_clean(
