@@ -81,6 +81,7 @@ def test_reranking_is_measured_beside_the_search_that_it_reranks(home: Path, tmp
     ]
     assert set(figures["p50_ms"]) == {"hybrid", "maxsim", "likelihood"}
     assert figures["added_ms"]["likelihood"] > 0, "a call of the decoder a query"
+    assert 0 < figures["many_to_loop"]["min"] <= figures["many_to_loop"]["max"]
     assert "300 chunks of 12 words" in figures["how"]
     figures = run_speed(HashEncoder(), home=home, options=options).parts["rerank"]
     assert figures["how"].startswith("not measured") and "p50_ms" not in figures
