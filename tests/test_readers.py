@@ -282,6 +282,33 @@ def test_csv_columns_get_one_type_each(tmp_path):
     assert type(first.metadata["weight"]) is float
 
 
+@pytest.mark.parametrize(
+    ("encoding", "guessed", "text"),
+    [
+        ("utf-8-sig", None, "Fièvre élevée après l\u2019opération, traitée à l\u2019hôpital"),
+        ("cp1252", "cp1252", "Fièvre élevée après l\u2019opération, traitée à l\u2019hôpital"),
+        ("cp1250", "cp1250", "Gorączka po zabiegu, ból głowy, źle śpi i nie może jeść"),
+    ],
+)
+def test_csv_of_another_encoding_is_read_in_it(tmp_path, encoding, guessed, text):
+    """As spreadsheets write it: guessed once from the beginning, counted, values as they are."""
+    file = tmp_path / "a.csv"
+    rows = "".join(f'd{n},"{text} {n}",{n}\r\n' for n in range(30))
+    file.write_bytes(f"id,text,year\r\n{rows}".encode(encoding))
+    documents, rejects = read(read_csv, file)
+    assert [d.text for d in documents] == [f"{text} {n}" for n in range(30)]
+    assert [d.metadata["year"] for d in documents] == list(range(30))
+    assert rejects.n_rejected == 0
+    assert rejects.skipped == ({"encoding guessed": 1} if guessed else {})
+
+
+def test_csv_in_utf_16_is_refused_with_the_command_that_converts_it(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_bytes("id,text\nd1,gout hurts\n".encode("utf-16"))
+    with pytest.raises(CorpusError, match=r"UTF-16(.|\n)*iconv -f utf-16"):
+        read(read_csv, file)
+
+
 def test_csv_fields_may_be_long(tmp_path):
     """A field of 5 MB passes: the csv module's own limit is 131,072 characters."""
     file = tmp_path / "a.csv"

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from lbr_search.corpus.compressed import SourceFile, plain_name
+from lbr_search.corpus.compressed import SourceFile, open_bytes, plain_name
 from lbr_search.corpus.records import RowError, check_document
 from lbr_search.corpus.walk import walk_tree
 from lbr_search.errors import CorpusError
@@ -21,6 +21,9 @@ MAX_FILE_BYTES = 256_000_000
 """Files that are read whole (not line by line, not as a stream) may be at most so large."""
 
 _GUESS_BYTES = 65_536
+_LINES_BYTES = 1 << 20
+_LINES_OF_AN_ENCODING = 2
+"""So many lines that are not UTF-8 make a file of another encoding."""
 _WIDE = ("utf_16_le", "utf_16_be")
 """In which English holds NUL bytes."""
 _ENCODINGS = (
@@ -154,6 +157,45 @@ def detected(data: bytes) -> tuple[str, str]:
         except UnicodeDecodeError:  # only the beginning fits
             raise error from None
     return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+
+
+def encoding_of(path: Path) -> str:
+    """The encoding of a file that is read line by line, guessed from its first megabyte.
+
+    "" = UTF-8, but for lines that are told apart as they are read.
+
+    Raises:
+        CorpusError: it is UTF-16 or UTF-32, whose lines are not told apart by bytes; or as
+            `compressed.open_bytes`.
+    """
+    n_bytes_before = SourceFile.n_bytes_read
+    with open_bytes(path) as stream:
+        data = stream.read(_LINES_BYTES)
+    SourceFile.n_bytes_read = n_bytes_before  # all is still to be read
+    if data.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) or _guess_wide(data):
+        raise CorpusError(
+            f"{path} is UTF-16 or UTF-32; tables and lines are read as UTF-8.",
+            f"iconv -f utf-16 -t utf-8 {path} > NEW, and give that file",
+        )
+    whole = data[: data.rfind(b"\n") + 1] if len(data) == _LINES_BYTES else data
+    foreign = [line for line in whole.splitlines() if not line.isascii()]
+    broken = [line for line in foreign if not _is_utf8(line)]
+    # one line alone, or some beside others that are UTF-8, are mistakes: lines are judged singly
+    if len(broken) < _LINES_OF_AN_ENCODING or len(broken) < len(foreign):
+        return ""
+    return _guess(whole) or ""
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _guess_wide(data: bytes) -> bool:
+    return b"\0" in data and _guess(data) is not None
 
 
 def _guess(data: bytes) -> str | None:

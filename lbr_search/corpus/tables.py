@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lbr_search.corpus.compressed import SourceFile, count_read, read_lines
+from lbr_search.corpus.each import encoding_of
 from lbr_search.corpus.records import RowConverter, choose_columns
 from lbr_search.errors import CorpusError
 from lbr_search.protocols import ReadOptions, RejectSink
@@ -28,10 +29,11 @@ def read_csv(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Iterat
     """A comma-separated table with a header (RFC 4180), plain or compressed.
 
     A metadata column is int, float or bool when all its values are (the file is read twice for
-    that), else a string; empty fields are left out.
+    that), else a string; empty fields are left out. Where its first megabyte is not UTF-8, the
+    encoding is guessed from it, and counted.
 
     Raises:
-        CorpusError: truncated file, missing column, repeated id, a quote that never closes.
+        CorpusError: truncated file, missing column, repeated id, a quote that never closes, UTF-16.
     """
     return _read_delimited(path, ",", options, rejects)
 
@@ -85,13 +87,16 @@ def _is_binary(field: Any, path: Path) -> bool:  # noqa: ANN401 - a pyarrow fiel
 def _read_delimited(
     path: Path, delimiter: str, options: ReadOptions, rejects: RejectSink
 ) -> Iterator[Document]:
-    records = _records(path, delimiter)
+    encoding = encoding_of(path)
+    if encoding:
+        rejects.skip(path, f"encoding guessed: {encoding}")
+    records = _records(path, delimiter, encoding)
     header = _header(path, records)
     if header is None:
         return
     columns = choose_columns(header, options, file=path)
     converter = RowConverter(path, columns, domain=options.domain, rejects=rejects)
-    parsers = _column_parsers(path, delimiter, header, columns.names)
+    parsers = _column_parsers(path, delimiter, encoding, header, columns.names)
     for line, fields in records:
         problem = fields if isinstance(fields, str) else _field_problem(fields, header)
         if problem is not None:
@@ -111,7 +116,8 @@ def delimited_rows(path: Path, rejects: RejectSink) -> Iterator[tuple[int, dict[
     Raises:
         CorpusError: as `read_csv`.
     """
-    records = _records(path, "\t" if ".tsv" in path.name.lower() else ",")
+    delimiter = "\t" if ".tsv" in path.name.lower() else ","
+    records = _records(path, delimiter, encoding_of(path))
     header = _header(path, records) or []
     for line, fields in records:
         problem = fields if isinstance(fields, str) else _field_problem(fields, header)
@@ -121,10 +127,11 @@ def delimited_rows(path: Path, rejects: RejectSink) -> Iterator[tuple[int, dict[
             yield line, dict(zip(header, fields, strict=True))
 
 
-def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[Any] | str]]:
+def _records(path: Path, delimiter: str, encoding: str) -> Iterator[tuple[int, list[Any] | str]]:
     """Yield (first line, fields), or (first line, why the record is broken)."""
     csv.field_size_limit(_FIELD_LIMIT_CHARS)
-    lines = (raw.decode("utf-8", "surrogateescape") for _, raw in read_lines(path))
+    encoding = encoding or "utf-8"
+    lines = (raw.decode(encoding, "surrogateescape") for _, raw in read_lines(path))
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         first = reader.line_num + 1
@@ -179,13 +186,13 @@ def _escaped(field: str) -> str:
 
 
 def _column_parsers(
-    path: Path, delimiter: str, header: list[str], used: frozenset[str]
+    path: Path, delimiter: str, encoding: str, header: list[str], used: frozenset[str]
 ) -> dict[str, Callable[[str], object]]:
     """How to read the values of each metadata column: the narrowest type that fits them all."""
     kinds: dict[str, list[str]] = {n: ["int", "float", "bool"] for n in header if n not in used}
     open_names = [(place, name) for place, name in enumerate(header) if name in kinds]
     n_bytes_before = SourceFile.n_bytes_read
-    for number, (_, fields) in enumerate(_records(path, delimiter)):
+    for number, (_, fields) in enumerate(_records(path, delimiter, encoding)):
         if not open_names:
             break
         if number == 0 or isinstance(fields, str) or len(fields) != len(header):
