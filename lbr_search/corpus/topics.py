@@ -56,18 +56,19 @@ def read_topics(path: Path, *, field: str = "") -> dict[str, str]:
         )
     wanted = field.split("+") if field else [_first_field(topics, path)]
     queries: dict[str, str] = {}
-    for number, fields in topics:
+    for place, (number, fields) in enumerate(topics, start=1):
         absent = [name for name in wanted if not fields.get(name)]
-        if not number or absent or number in queries:
-            problem = "has no number" if not number else f"has no {', '.join(absent)}"
-            known = f"--topic-field {nearest(wanted[0], fields)}" if fields else f"edit {path}"
-            raise CorpusError(
-                f"{path}: topic {number or len(queries) + 1} "
-                + (problem if absent or not number else "stands twice")
-                + f"; fields there: {', '.join(fields) or 'none'}.",
-                known if absent else f"edit {path}",
-            )
-        queries[number] = " ".join(fields[name] for name in wanted)
+        if not number:
+            problem, fix = f"topic {place} has no number", f"edit {path}"
+        elif number in queries:
+            problem, fix = f"topic {number} stands twice", f"edit {path}"
+        elif absent:
+            problem = f"topic {number} has no {', '.join(absent)}"
+            fix = f"--topic-field: {nearest(absent[0], fields)}" if fields else f"edit {path}"
+        else:
+            queries[number] = " ".join(fields[name] for name in wanted)
+            continue
+        raise CorpusError(f"{path}: {problem}; fields there: {', '.join(fields) or 'none'}.", fix)
     return queries
 
 
