@@ -22,11 +22,11 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# every suite below LBR_CORPORA/suites by every arm: report.html, report.json, README's tables
+# every suite below LBR_CORPORA/suites by every arm: report.html, report.json, README's tables, CHANGELOG's means; an hour
 bench: $(STAMP)
 	@test -d "$(LBR_CORPORA)/suites" || { echo "make bench LBR_CORPORA=DIR, where DIR holds suites/"; exit 1; }
-	$(BIN)/lbr-search bench "$(LBR_CORPORA)/suites" --rerank maxsim \
-	  --json report.json --html report.html --markdown README.md
+	$(BIN)/lbr-search bench "$(LBR_CORPORA)/suites" --rerank maxsim --rerank likelihood \
+	  --json report.json --html report.html --markdown README.md --means CHANGELOG.md
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

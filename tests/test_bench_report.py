@@ -13,6 +13,7 @@ from lbr_search.bench.comparisons import compare_suites
 from lbr_search.bench.metrics import METRICS, Evaluation
 from lbr_search.bench.report import markdown_report, replace_block, screen_report
 from lbr_search.bench.results import ArmResult, BenchResult, Cost, Latency, SuiteResult
+from lbr_search.bench.summary import means_line
 from lbr_search.errors import ConfigError
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
@@ -130,3 +131,14 @@ def test_a_file_without_marks_is_refused(content: str, tmp_path: Path) -> None:
     assert readme.read_text() == content
     with pytest.raises(ConfigError):
         replace_block(tmp_path / "absent.md", "text")
+
+
+def test_the_means_of_the_arms_are_one_line(result: BenchResult) -> None:
+    """Over all suites, and only of arms that every suite has."""
+    line = means_line(result)
+    suites = result.suites.values()
+    for name in next(iter(suites)).arms:
+        if all(name in suite.arms for suite in suites):
+            mean = sum(s.arms[name].evaluation.means["ndcg@10"] for s in suites) / len(suites)
+            assert f"{name} {mean:.3f}" in line
+    assert f"mean over {len(suites)} suites" in line and line.startswith("- nDCG@10")

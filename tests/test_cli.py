@@ -294,6 +294,22 @@ def test_bench_refuses_options_of_the_other_kind(tmp_path, options, message):
     assert outcome.code == 1 and message in outcome.err and "fix:" in outcome.err
 
 
+def test_bench_tells_of_missing_marks_before_the_work(tmp_path):
+    """A file that the tables cannot be written to costs no hour; with marks both are filled."""
+    suite = write_suite(tmp_path / "notes", "medical")
+    file, home = tmp_path / "notes.md", tmp_path / "home"
+    command = ("--home", home, "bench", suite, "--encoder", "hash:a", "--mode", "lexical")
+    for option in ("--markdown", "--means"):
+        refused = run(*command, option, file)
+        assert refused.code == 1 and "does not hold" in refused.err
+    assert not (home / "indexes").exists()
+    blocks = [f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("bench", "bench-means")]
+    file.write_text("".join(blocks))
+    assert run(*command, "--markdown", file, "--means", file).code == 0
+    text = file.read_text()
+    assert "| notes |" in text and "- nDCG@10, mean over 1 suites" in text
+
+
 def test_bare_query_leaves_bench_caches_out(full_home):
     if not (full_home / "indexes" / "bench").is_dir():
         suite = full_home / "corpora" / "demo" / "medical"

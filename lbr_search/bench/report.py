@@ -146,6 +146,18 @@ def replace_block(path: Path, content: str, *, name: str = "bench") -> None:
     """Put `content` between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` of a file.
 
     Raises:
+        ConfigError: as `around_block`.
+    """
+    head, tail = around_block(path, name=name)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(f"{head}\n{content.strip()}\n{tail}", "utf-8")
+    unfinished.replace(path)
+
+
+def around_block(path: Path, *, name: str = "bench") -> tuple[str, str]:
+    """What stands before and after a block, its marks included.
+
+    Raises:
         ConfigError: the file is missing or does not hold both marks once, in this order.
     """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
@@ -157,9 +169,7 @@ def replace_block(path: Path, content: str, *, name: str = "bench") -> None:
             f"{path} does not hold {begin} and, after it, {end}, once each.",
             f"write both marks into {path}, each on a line of its own",
         )
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(f"{head}{begin}\n{content.strip()}\n{end}{tail}", "utf-8")
-    unfinished.replace(path)
+    return head + begin, end + tail
 
 
 def quality_headings(result: BenchResult) -> tuple[str, ...]:

@@ -46,6 +46,18 @@ def summary_report(result: BenchResult) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def means_line(result: BenchResult) -> str:
+    """The mean of each arm that every suite has, in a sentence for a list of changes."""
+    arms = list(dict.fromkeys(arm for suite in result.suites.values() for arm in suite.arms))
+    means = zip(arms, _means(result, arms), strict=True)
+    listed = ", ".join(f"{name} {mean}" for name, mean in means if mean)
+    n_queries = sum(suite.n_queries for suite in result.suites.values())
+    split, n_suites = result.settings["split"], len(result.suites)
+    return (
+        f"- nDCG@10, mean over {n_suites} suites (split {split}, {n_queries:,} queries): {listed}."
+    )
+
+
 def difference_cell(found: Comparison | None) -> str:
     """A comparison in a few characters."""
     if found is None:

@@ -21,6 +21,7 @@ from lbr_search.registry import PEERS, RERANKERS
 # those of bench.speed.PARTS, which is heavy
 SPEED_PARTS = ("encode", "ingest", "search", "rerank", "cold_query", "scale")
 FOR_SPEED = {"--part", "--ingest-chunks"}
+MEANS = "bench-means"
 FULL_TABLES = 3
 """Suites up to which --markdown writes every number; more have a row each."""
 PEER_NOTE = (
@@ -122,6 +123,13 @@ def bench(
             " tables between them."
         ),
     ] = None,
+    means: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that holds <!-- bench-means:begin --> and <!-- bench-means:end -->: write"
+            " the mean of each arm between them."
+        ),
+    ] = None,
     chunk_tokens: Annotated[
         int, typer.Option(help="Longest chunk, in tokens; 0 = whole documents.")
     ] = 0,
@@ -147,13 +155,16 @@ def bench(
     if speed:
         sizes = {"ingest_chunks": ingest_chunks, **({"parts": tuple(part)} if part else {})}
         return measure_speed(encoder or [DEFAULT_ENCODER], sizes, home_of(context), json_file)
-    from lbr_search.bench.report import markdown_report, replace_block
+    from lbr_search.bench.report import around_block, markdown_report, replace_block
     from lbr_search.bench.runner import run_bench
     from lbr_search.bench.suites import default_encoders
-    from lbr_search.bench.summary import summary_report
+    from lbr_search.bench.summary import means_line, summary_report
     from lbr_search.cli.progress import BenchLine
     from lbr_search.cli.render import show_bench
 
+    for file, block in ((markdown, "bench"), (means, MEANS)):
+        if file is not None:
+            around_block(file, name=block)  # a file without marks is told before the work
     encoders = default_encoders(encoder or [])
     if not encoder and DEFAULT_PEER not in encoders:
         to_stderr(PEER_NOTE)
@@ -185,6 +196,8 @@ def bench(
     if markdown is not None:
         is_short = len(result.suites) <= FULL_TABLES
         replace_block(markdown, (markdown_report if is_short else summary_report)(result))
+    if means is not None:
+        replace_block(means, means_line(result), name=MEANS)
 
 
 def _check_kind(context: typer.Context, *, is_speed: bool) -> None:
