@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,17 +137,7 @@ def build_generation(plan: Plan, store: ChunkStore, timer: Timer) -> IndexManife
             with timer.phase("multi-vectors"):
                 write_multi_vectors(store, folder / MULTI, n_rows=counts.n_chunks)
         kind, reason = choose_kind(plan.config, counts.n_chunks)
-        with timer.phase("vectors"):
-            backend: IndexBackend = BACKENDS.resolve(plan.config.backend)(kind=kind)
-            settings = backend.build(
-                store.scan_vectors(), dim=plan.seal.dim, folder=folder / VECTORS
-            )
-        with timer.phase("recall"):
-            backend.open(folder / VECTORS, dim=plan.seal.dim)
-            # another draw than the one a backend tunes itself on
-            rows = sample_rows(store.row_ids(), seed=RECALL_SEED)
-            queries = store.vectors(rows)
-            recall = measure_recall(backend, store.scan_vectors(), queries, own_rows=rows)
+        settings, recall = _build_vectors(plan, store, kind, folder / VECTORS, timer)
         with timer.phase("lexical"):
             LexicalIndex().build(
                 passages(store), analyser=plan.seal.analyser, folder=folder / LEXICAL
@@ -180,6 +170,24 @@ def build_generation(plan: Plan, store: ChunkStore, timer: Timer) -> IndexManife
         totals=plan.totals,
         packages=package_versions(),
     )
+
+
+def _build_vectors(
+    plan: Plan, store: ChunkStore, kind: str, folder: Path, timer: Timer
+) -> tuple[Mapping[str, Any], float]:
+    """Build the vector index and measure its recall: what it chose, and recall@10.
+
+    A function of its own: its maps and tables are gone when terms are counted.
+    """
+    backend: IndexBackend = BACKENDS.resolve(plan.config.backend)(kind=kind)
+    with timer.phase("vectors"):
+        settings = backend.build(store.scan_vectors(), dim=plan.seal.dim, folder=folder)
+    with timer.phase("recall"):
+        backend.open(folder, dim=plan.seal.dim)
+        # another draw than the one a backend tunes itself on
+        rows = sample_rows(store.row_ids(), seed=RECALL_SEED)
+        queries = store.vectors(rows)
+        return settings, measure_recall(backend, store.scan_vectors(), queries, own_rows=rows)
 
 
 def passages(store: ChunkStore) -> Iterator[tuple[NDArray[np.int64], list[str]]]:
