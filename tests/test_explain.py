@@ -44,6 +44,8 @@ def test_what_was_kept_is_written_by_the_decoder(searcher: Searcher):
     source = searcher._sources[hits[0].source]
     stored = source.opened.multi_vectors(np.array([hits[1].row]))
     assert explained[1].kept == without_loop(source.encoder.generate(stored, max_tokens=24)[0])
+    spared = searcher.explain("glucose", hits, with_kept=False)
+    assert [one.kept for one in spared] == [""] * len(hits)
 
 
 def test_lines_name_legs_words_and_movement(searcher: Searcher):

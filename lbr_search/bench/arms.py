@@ -86,9 +86,14 @@ def first_hits(run: Run) -> dict[str, list[tuple[str, float]]]:
 
 
 def explain_first_hits(searcher: Searcher, mode: str, query: str) -> dict[str, list[str]]:
-    """Document id of each first hit -> why it stands there, ranked as deep as the arm was."""
+    """Document id of each first hit -> why it stands there, ranked as deep as the arm was.
+
+    Without what the decoder writes: over many suites and arms that took longer than measuring.
+    """
     hits = searcher.search(query, k=DEPTH, mode=mode)[:FIRST_HITS]
-    return {each.hit.doc_id: each.lines() for each in searcher.explain(query, hits)}
+    return {
+        each.hit.doc_id: each.lines() for each in searcher.explain(query, hits, with_kept=False)
+    }
 
 
 def _refuse_missing_legs(suite: Suite, searcher: Searcher, mode: str) -> None:

@@ -73,7 +73,13 @@ class Explanation:
 
 
 def explain(
-    query: str, hits: Sequence[Hit], *, pipeline: Pipeline, mode: str, without: str = ""
+    query: str,
+    hits: Sequence[Hit],
+    *,
+    pipeline: Pipeline,
+    mode: str,
+    without: str = "",
+    with_kept: bool = True,
 ) -> list[Explanation]:
     """One explanation a hit, in their order.
 
@@ -83,6 +89,7 @@ def explain(
         pipeline: that made them.
         mode: that they were found in.
         without: what was not looked for.
+        with_kept: let the decoder write what the stored vectors kept, a second or so for ten hits.
     """
     explained: dict[tuple[str, str], Explanation] = {}
     negative = next(iter(pipeline.negative(without)), None)
@@ -95,7 +102,7 @@ def explain(
         counted = added if negative is None else (*added, negative)
         terms = source.opened.term_weights(query, rows, counted)
         off = _taken_off(source, rows, terms, negative, pipeline.encoders, mode)
-        kept = _kept(source, rows, pipeline.encoders)
+        kept = _kept(source, rows, pipeline.encoders) if with_kept else [""] * len(own)
         is_fused = mode == "hybrid" and source.encoder is not None
         for hit, weights, parts, text in zip(own, terms, off, kept, strict=True):
             explained[name, hit.doc_id] = Explanation(

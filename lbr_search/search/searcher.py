@@ -216,10 +216,21 @@ class Searcher:
             )
         return self._sources[hit.source].opened.matched_terms(query, hit.text)
 
-    def explain(self, query: str, hits: Sequence[Hit], *, without: str = "") -> list[Explanation]:
-        """Why each of some hits of this searcher stands where it stands; "" is asked by `like`."""
-        mode = self.config.mode if query.strip() else "dense"
-        return explain(query, hits, pipeline=self._pipeline, mode=mode, without=without.strip())
+    def explain(
+        self, query: str, hits: Sequence[Hit], *, without: str = "", with_kept: bool = True
+    ) -> list[Explanation]:
+        """Why each of some hits of this searcher stands where it stands; "" is asked by `like`.
+
+        `with_kept`: also what the decoder writes from stored vectors, which takes a second or so.
+        """
+        return explain(
+            query,
+            hits,
+            pipeline=self._pipeline,
+            mode=self.config.mode if query.strip() else "dense",
+            without=without.strip(),
+            with_kept=with_kept,
+        )
 
     def expansions(self, query: str) -> dict[str, list[Expansion]]:
         """What the lexical leg of each source adds to `query`: abbreviations and synonyms."""
