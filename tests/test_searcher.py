@@ -380,6 +380,7 @@ def test_a_folder_without_an_index_is_refused(tmp_path):
 
 
 @pytest.mark.corpora
+@pytest.mark.timeout(1_200)  # a peer encodes 5,000 abstracts
 def test_hybrid_beats_its_legs_where_real_suites_say_so(corpora, tmp_path):
     """README of the suites: both legs fused find more on SciFact than either alone."""
     from lbr_search.bench.runner import run_bench
