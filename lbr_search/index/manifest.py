@@ -247,9 +247,9 @@ def damaged_files(folder: Path, manifest: IndexManifest) -> dict[str, str]:
     """Files of the manifest that are missing or not as published: path -> what was found.
 
     Reading all bytes at every opening would cost seconds where a query takes milliseconds. So a
-    file is read, and its hash compared, only where its time of change is not the published one: it
-    was copied, restored or written to. What changes bytes and no time (a failing disk) is found by
-    `verify.verify_index`.
+    file is read, and its hash compared, only where its time of change is not the published one:
+    something wrote to it. What changes bytes and no time (a failing disk, a copy that keeps times)
+    is found by `verify.verify_index` alone.
     """
     wrong = {}
     for entry in manifest.files:
