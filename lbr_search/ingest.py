@@ -20,6 +20,7 @@ from lbr_search.errors import CorpusError
 from lbr_search.index.build import REJECTED_FILE, build
 from lbr_search.index.lock import single_writer
 from lbr_search.index.manifest import load_seal
+from lbr_search.index.mirror import index_folder, is_mirror
 from lbr_search.index.report import BuildProgress, BuildReport
 from lbr_search.protocols import Encoder, ReadOptions
 from lbr_search.source_record import (
@@ -106,7 +107,7 @@ def build_index(  # noqa: PLR0913 - the front door: every option is a keyword wi
 
     Args:
         sources: files, folders or names of shipped corpora.
-        index: folder of the index, made or brought up to date.
+        index: folder of the index, or its address on S3, made or brought up to date.
         encoder: an encoder or its spec.
         domain: given to every document; None = what the source says of itself.
         chunk: how documents are cut; longer than the encoder reads is lowered, with a note.
@@ -131,10 +132,11 @@ def build_index(  # noqa: PLR0913 - the front door: every option is a keyword wi
     ]
     opened = load_encoder(encoder) if isinstance(encoder, str) else encoder
     chunk, notes = fit_chunks(chunk or ChunkConfig(), opened)
-    index = Path(index)
+    index = index_folder(index)
     domain = options.read.domain or _shared_domain(resolved)
     # from the start: a second writer is refused before it reads, and touches no record of this one
-    with single_writer(index) if load_seal(index) is not None else nullcontext():
+    is_begun = load_seal(index) is not None or is_mirror(index)
+    with single_writer(index) if is_begun else nullcontext():
         forgotten = load_forgotten(index)
         states = [without_forgotten(take_inventory(source, {}), forgotten) for source in resolved]
         origin: dict[str, int] = {}

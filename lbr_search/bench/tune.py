@@ -19,6 +19,7 @@ from lbr_search.bench.tune_values import Subject, measure
 from lbr_search.config import SearchConfig
 from lbr_search.corpus.suite import Suite, split_query_ids
 from lbr_search.errors import ConfigError, CorpusError
+from lbr_search.index.lock import single_writer
 from lbr_search.index.tuned import TUNED_FIELDS, Evidence, Tuned, write_tuned
 from lbr_search.protocols import Encoder
 
@@ -202,7 +203,8 @@ def _choose(
         for name, found in values.items()
     }
     by_fold = tuple(grid[number] for number in choices)
-    path = write_tuned(subject.source.path, tuned)
+    with single_writer(subject.source.path):
+        path = write_tuned(subject.source.path, tuned)
     return TuneResult(tuned, path, is_changed, means, by_fold, comparison, warnings)
 
 

@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from lbr_search.cli.options import DEFAULT_ENCODER, EncoderOption, JsonLines, home_of
+from lbr_search.cli.options import (
+    DEFAULT_ENCODER,
+    EncoderOption,
+    IndexFolder,
+    JsonLines,
+    home_of,
+)
 
 corpora_app = typer.Typer(
     help="List, fetch and check corpora.",
@@ -120,7 +126,7 @@ def export(
 )
 def make(
     context: typer.Context,
-    index: Annotated[Path, typer.Argument(help="Folder of an index.", metavar="INDEX")],
+    index: IndexFolder,
     name: Annotated[str, typer.Option(help="What to call the suite.")],
     queries: Annotated[int, typer.Option(min=1, help="Most queries.")] = 500,
     seed: Annotated[int, typer.Option(help="Of the choice of documents.")] = 0,

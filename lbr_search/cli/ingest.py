@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lbr_search.cli.console import to_stderr
-from lbr_search.cli.options import DEFAULT_ENCODER, EncoderOption, JsonLines, home_of
+from lbr_search.cli.options import DEFAULT_ENCODER, EncoderOption, JsonLines, home_of, index_path
 from lbr_search.config import ANN_KINDS, ChunkConfig, IndexConfig
 from lbr_search.errors import CorpusError
 from lbr_search.registry import BACKENDS, READERS
@@ -37,7 +37,11 @@ def ingest(
     ] = None,
     index: Annotated[
         Path | None,
-        typer.Option(help="Index folder for all sources. Default: indexes/NAME for each source."),
+        typer.Option(
+            help="Index folder, or s3://BUCKET/PATH, for all sources. Default: indexes/NAME for"
+            " each source.",
+            parser=index_path,
+        ),
     ] = None,
     domain: Annotated[
         str | None, typer.Option(help="medical, chemistry, code or any name; sets the analyser.")

@@ -91,7 +91,26 @@ LlmTimeout = Annotated[
     float, typer.Option("--llm-timeout-s", help="With --rerank llm: time limit an answer.")
 ]
 HitCount = Annotated[int, typer.Option("-k", min=1, help="How many hits.")]
-IndexFolder = Annotated[Path, typer.Argument(help="Folder of an index.", metavar="DIR")]
+
+
+def index_path(given: str | Path) -> Path:
+    """The folder of an index: the path, or the up-to-date mirror of ``s3://BUCKET/PATH``."""
+    if not str(given).startswith("s3://"):
+        return Path(given)
+    from lbr_search.index.mirror import index_folder
+
+    return index_folder(
+        str(given),
+        on_fetch=lambda n, size: to_stderr(f"{given}: fetching {n} files, {size / 1e6:.1f} MB"),
+    )
+
+
+IndexFolder = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder of an index, or s3://BUCKET/PATH.", metavar="DIR", parser=index_path
+    ),
+]
 
 
 def home_of(context: typer.Context) -> Path:

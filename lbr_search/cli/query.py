@@ -25,6 +25,7 @@ from lbr_search.cli.options import (
     RerankWeight,
     find_indexes,
     home_of,
+    index_path,
     llm_spec,
 )
 from lbr_search.config import SearchConfig
@@ -39,7 +40,11 @@ def query(
     ] = None,
     index: Annotated[
         list[Path] | None,
-        typer.Option(help="Index folder; repeat to search several. Default: all under indexes/."),
+        typer.Option(
+            help="Index folder, or s3://BUCKET/PATH; repeat to search several. Default: all under"
+            " indexes/.",
+            parser=index_path,
+        ),
     ] = None,
     without: Annotated[
         str,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lbr_search.cli.console import to_stderr
-from lbr_search.cli.options import EncoderOption, JsonLines, RerankOption, home_of
+from lbr_search.cli.options import EncoderOption, IndexFolder, JsonLines, RerankOption, home_of
 
 
 def tune(
     context: typer.Context,
-    index: Annotated[Path, typer.Argument(help="Folder of an index.", metavar="INDEX")],
+    index: IndexFolder,
     suite: Annotated[
         list[str],
         typer.Option(help="Suite whose documents are in the index; repeat for several."),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lbr_search.cli.console import to_stderr
-from lbr_search.cli.options import EncoderOption, IndexFolder, JsonLines
+from lbr_search.cli.options import EncoderOption, IndexFolder, JsonLines, index_path
 from lbr_search.errors import ConfigError, LbrError
 
 
@@ -60,7 +60,9 @@ def _follow(index: Path, *, as_json: bool) -> None:
 
 
 def forget(
-    index: Annotated[Path, typer.Option(help="Index folder.", show_default=False)],
+    index: Annotated[
+        Path, typer.Option(help="Index folder.", show_default=False, parser=index_path)
+    ],
     doc_ids: Annotated[
         list[str] | None,
         typer.Argument(help="Documents to remove.", metavar="DOC_ID", show_default=False),

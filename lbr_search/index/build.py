@@ -39,6 +39,7 @@ from lbr_search.index.manifest import (
     store_folder,
     write_seal,
 )
+from lbr_search.index.mirror import MIRROR_FILE
 from lbr_search.index.report import BuildProgress, BuildReport
 from lbr_search.index.store import ChunkStore
 from lbr_search.index.writer import Embed, Row, Writer, group_documents
@@ -47,7 +48,14 @@ from lbr_search.types import Chunk, Embeddings
 
 REJECTED_FILE = "rejected.jsonl"
 """Lines that could not be read; written by who reads the sources."""
-OWN_FILES = {LOCK_FILE, HOLDER_FILE, f"{HOLDER_FILE}.tmp", f"{SEAL_FILE}.tmp", REJECTED_FILE}
+OWN_FILES = {
+    LOCK_FILE,
+    HOLDER_FILE,
+    f"{HOLDER_FILE}.tmp",
+    f"{SEAL_FILE}.tmp",
+    REJECTED_FILE,
+    MIRROR_FILE,
+}
 """What may lie in a folder before the seal."""
 
 

@@ -13,6 +13,7 @@ from lbr_search.index.manifest import (
     load_manifest,
     store_folder,
 )
+from lbr_search.index.mirror import mirrored_address
 from lbr_search.index.store import ChunkStore, version_files
 from lbr_search.index.tuned import read_tuned
 
@@ -29,6 +30,7 @@ def index_info(folder: Path) -> dict[str, Any]:
     del seal["golden"]
     return {
         "folder": str(folder),
+        "address": mirrored_address(folder),
         "seal": seal,
         "generation": manifest.generation,
         "created": manifest.created,

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from lbr_search.errors import IndexFormatError
 from lbr_search.index.files import disk_errors, write_json
 from lbr_search.index.manifest import IndexManifest, load_manifest
+from lbr_search.index.mirror import is_mirror, uploading
 
 LOCK_FILE = "lock"
 HOLDER_FILE = "lock.holder.json"
@@ -26,7 +27,8 @@ def single_writer(folder: Path) -> Iterator[None]:
 
     The lock is the system's (flock), so one left by a killed process is no obstacle. Who holds it
     stands beside it, for the message only. A thread that holds it may ask again: a `sync` keeps
-    it from its first look at the record to the last write, with a build in between.
+    it from its first look at the record to the last write, with a build in between. What is done
+    to the mirror of an index on S3 is uploaded at the end.
 
     Raises:
         IndexFormatError: another writer holds it (its process and host are named), or the folder
@@ -44,7 +46,9 @@ def single_writer(folder: Path) -> Iterator[None]:
     try:
         with disk_errors(folder):
             write_json(folder / HOLDER_FILE, _this_process())
-        yield
+        is_outermost = lock.lock_counter == 1
+        with uploading(folder) if is_outermost and is_mirror(folder) else nullcontext():
+            yield
     finally:
         lock.release()
 

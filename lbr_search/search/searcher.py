@@ -8,6 +8,7 @@ from pathlib import Path
 from lbr_search.config import MODES, SearchConfig, check
 from lbr_search.encoder.load import load_encoder
 from lbr_search.errors import ConfigError, IndexFormatError
+from lbr_search.index.mirror import index_folder
 from lbr_search.protocols import Encoder
 from lbr_search.search.explain import Explanation, explain
 from lbr_search.search.hits import fold, hits_of
@@ -64,7 +65,7 @@ class Searcher:
         """Open index folders.
 
         Args:
-            paths: one index folder or several.
+            paths: one index folder or several, or addresses of indexes on S3.
             encoder: an encoder or its spec; None = the one that each index names, loaded only
                 where the mode needs it and shared between indexes.
             config: a `SearchConfig` is used as it is; of a mapping, only the settings that it
@@ -80,7 +81,8 @@ class Searcher:
             ConfigError: a setting is unknown or out of range, a `search.toml` is damaged, no index
                 is of the domain, or domains are to be found by vectors that cannot be compared.
         """
-        folders = [Path(paths)] if isinstance(paths, str | Path) else [Path(p) for p in paths]
+        given_paths = [paths] if isinstance(paths, str | Path) else paths
+        folders = [index_folder(path) for path in given_paths]
         if not folders:
             raise IndexFormatError("no index was given.", "lbr-search ingest")
         given: Given = {} if config is None else config
