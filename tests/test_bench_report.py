@@ -52,7 +52,9 @@ def result() -> BenchResult:
         "chunk": {"chunk_tokens": 0, "overlap": 0},
         "index": {"ann": "flat"},
         "search": {"fusion": "convex", "dense_weight": 0.5},
-        "encoders": [{"name": "lbr-mini", "fingerprint": "0123456789abcdef"}],
+        "encoders": [
+            {"name": "lbr-mini", "spec": "lbr-mini#int8", "fingerprint": "0123456789abcdef"}
+        ],
         "imported": {},
         "environment": {
             "lbr_search": "0.1.0",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -287,11 +288,18 @@ def comparison_note(result: BenchResult) -> str:
     )
 
 
+def _named_encoder(encoder: Mapping[str, Any]) -> str:
+    """Name, precision where there is a choice of it (``lbr-mini#int8``), and fingerprint."""
+    precision = str(encoder["spec"]).partition("#")[2]
+    told = [precision] if precision else []
+    return f"{encoder['name']} ({', '.join([*told, encoder['fingerprint'][:12]])})"
+
+
 def provenance(result: BenchResult) -> str:
     """One paragraph: which encoders, how documents were cut, which versions."""
     settings = result.settings
     packages = settings["environment"]["packages"]
-    encoders = ", ".join(f"{e['name']} ({e['fingerprint'][:12]})" for e in settings["encoders"])
+    encoders = ", ".join(map(_named_encoder, settings["encoders"]))
     chunk_tokens = settings["chunk"]["chunk_tokens"]
     cut = f"chunks of {chunk_tokens} tokens" if chunk_tokens else "whole documents"
     named = ("torch", "faiss-cpu", "bm25s", "sentence-transformers", "ir-measures")
