@@ -130,6 +130,13 @@ class IndexBackend(Protocol):
         """
         ...
 
+    def release(self) -> None:
+        """Give back memory that only makes the next search faster, such as pages of mapped files.
+
+        Called between searches while an index is built and measured, never while it serves.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:

@@ -9,6 +9,7 @@ from lbr_search.index.exact import ExactIndex, scan
 from lbr_search.index.recall import (
     MAX_QUERIES,
     measure_recall,
+    neighbours,
     raise_effort,
     sample_rows,
     true_neighbours,
@@ -147,3 +148,24 @@ def test_raise_effort_stops_at_the_target():
     assert raise_effort([4, 8, 16, 32], curve.__getitem__, target=0.95) == (16, 0.95)
     assert raise_effort([4, 8, 16, 32], curve.__getitem__, target=0.999) == (32, 0.99)
     assert raise_effort([4, 8], curve.__getitem__, target=0.1) == (4, 0.5)
+
+
+def test_pages_are_released_after_every_few_queries(tmp_path):
+    """A build that is measured never holds the pages of many queries at once."""
+    vectors = unit(60)
+    searched: list[int] = []
+
+    class Counting(ExactIndex):
+        def search(self, queries, *, k, allowed=None):
+            searched.append(len(queries))
+            return super().search(queries, k=k, allowed=allowed)
+
+        def release(self):
+            searched.append(0)
+            super().release()
+
+    index = opened(Counting, vectors, tmp_path)
+    found = neighbours(index, vectors[:20], k=3)
+    assert searched == [8, 0, 8, 0, 4, 0]
+    np.testing.assert_array_equal(found, index.search(vectors[:20], k=3)[0])
+    assert neighbours(index, vectors[:0], k=3).shape == (0, 3)

@@ -23,6 +23,7 @@ from lbr_search.index.rows import (
     load_array,
     load_settings,
     no_hits,
+    release_pages,
     save_settings,
     write_vectors,
 )
@@ -90,6 +91,10 @@ class ExactIndex:
         queries = check_queries(queries, dim=self._dim)
         positions = None if allowed is None else self._rows.positions(allowed)
         return scan(queries, self._vectors, self._rows.ids, k=k, positions=positions)
+
+    def release(self) -> None:
+        """As `IndexBackend.release`."""
+        release_pages(self._vectors)
 
 
 def open_vectors(folder: Path, *, dim: int, n_rows: int) -> Embeddings:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import faiss as faiss_module
 import numpy as np
+from numpy.typing import NDArray
 
 from lbr_search.index.clustering import n_cells_for, nearest_cells, spherical_kmeans
 from lbr_search.index.rows import read_blocks
@@ -49,10 +51,19 @@ def _sample_rows(vectors_file: Path, n_rows: int, n_wanted: int) -> Embeddings:
     """Up to `n_wanted` rows, in a random order."""
     generator = np.random.default_rng(0)
     chosen = np.sort(generator.choice(n_rows, min(n_rows, n_wanted), replace=False))
-    mapped = np.load(vectors_file, mmap_mode="r", allow_pickle=False)
-    sample: Embeddings = np.asarray(mapped[chosen])
+    parts = list(_rows_at(vectors_file, chosen))  # read in blocks: a map would hold all of it
+    sample = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
     generator.shuffle(sample)
     return sample
+
+
+def _rows_at(vectors_file: Path, chosen: NDArray[np.int64]) -> Iterator[Embeddings]:
+    """The rows at ascending places, in parts."""
+    first = 0
+    for block in read_blocks(vectors_file, n_block=ADD_ROWS):
+        low, high = np.searchsorted(chosen, (first, first + len(block)))
+        yield block[chosen[low:high] - first]
+        first += len(block)
 
 
 def empty_index(kind: str, dim: int) -> Any:  # noqa: ANN401 - a FAISS object

@@ -40,6 +40,7 @@ from lbr_search.index.rows import (
     load_settings,
     no_hits,
     read_blocks,
+    release_pages,
     save_settings,
     write_vectors,
 )
@@ -153,6 +154,10 @@ class FaissIndex:
             queries, k=k, width=min(wanted, n_rows), positions=positions, selector=selector
         )
 
+    def release(self) -> None:
+        """As `IndexBackend.release`; what FAISS itself maps (codes, graph) stays."""
+        release_pages(self._vectors)
+
     def _is_scan_faster(self, n_queries: int, positions: NDArray[np.int64] | None) -> bool:
         """Few allowed rows; or a batch over flat vectors, where one matrix product is best.
 
@@ -261,6 +266,7 @@ class FaissIndex:
             return {"effort": EFFORTS[self.kind][0], "recall_at_10": 1.0}
         positions = self._rows.positions(sample_rows(self._rows.ids))
         rows, queries = self._rows.ids[positions], np.array(self._vectors[positions])
+        self.release()
         truth = true_neighbours(self._batches(), queries, k=10, own_rows=rows)
 
         def measure(effort: int) -> float:

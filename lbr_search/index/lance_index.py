@@ -142,6 +142,9 @@ class LanceIndex:
             rows[number, : len(ids)], scores[number, : len(ids)] = ids, exact
         return rows, scores
 
+    def release(self) -> None:
+        """As `IndexBackend.release`: LanceDB maps nothing."""
+
     def _search_one(
         self, query: Embeddings, *, k: int, n_rows: int, permitted: NDArray[np.int64] | None
     ) -> Ranking:

@@ -13,6 +13,7 @@ from lbr_search.protocols import IndexBackend
 from lbr_search.types import Embeddings
 
 MAX_QUERIES = 200
+AT_ONCE = 8
 Batches = Iterable[tuple[NDArray[np.int64], Embeddings]]
 
 
@@ -81,9 +82,18 @@ def neighbours(
     k: int,
     own_rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """What `index` returns for `queries`, (B, k), the queries' own rows left out."""
-    rows, _ = index.search(queries, k=k if own_rows is None else k + 1)
-    return _without_own(rows, own_rows, k=k)
+    """What `index` returns for `queries`, (B, k), the queries' own rows left out.
+
+    A few at a time: candidates re-scored from a mapped file bring in far more pages than they fill,
+    and a build would seem to need the memory of all its vectors.
+    """
+    parts = []
+    for start in range(0, len(queries), AT_ONCE):
+        rows, _ = index.search(queries[start : start + AT_ONCE], k=k if own_rows is None else k + 1)
+        index.release()
+        parts.append(rows)
+    found = np.concatenate(parts) if parts else no_hits(0, k)[0]
+    return _without_own(found, own_rows, k=k)
 
 
 def recall(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:

@@ -7,6 +7,7 @@ knows them by *row ids*. `RowIds` maps one to the other.
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,18 @@ def load_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
     except (OSError, ValueError, EOFError) as error:
         raise IndexFormatError(f"{path} cannot be read: {error}.", REBUILD) from error
     return array
+
+
+def release_pages(array: NDArray[Any]) -> None:
+    """Let go of the pages of a memory-mapped file that `array` was read from; no-op for others.
+
+    The bytes stay in the system's cache, so the next use costs a fault and no reading.
+    """
+    owner: Any = array
+    while owner is not None and not isinstance(owner, mmap.mmap):
+        owner = getattr(owner, "base", None)
+    if owner is not None and hasattr(owner, "madvise"):  # Unix alone has it
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def load_settings(folder: Path, *, dim: int, kind: str) -> Settings:
