@@ -68,6 +68,27 @@ def test_likelihood_is_the_decoder_of_training(encoder: LbrEncoder):
     assert Likelihood(encoder).score(query, passages) == pytest.approx(scores.tolist())
 
 
+def test_likelihood_in_parts_is_the_same(encoder: LbrEncoder, monkeypatch: pytest.MonkeyPatch):
+    """A long query's scores over the vocabulary are never held at once, and nothing changes."""
+    compressed = torch.from_numpy(encoder.compress_passages(["sort a list", "insulin", "benzene"]))
+    target = torch.tensor(encoder._tokenizer.encode("insulin lowers glucose").ids)
+    seen = []
+    logits = encoder.model.backbone.logits
+
+    def counted(states: torch.Tensor) -> torch.Tensor:
+        seen.append(len(states))
+        return logits(states)
+
+    with torch.inference_mode():
+        whole = encoder.model.shared_target_nll(compressed, target)
+        monkeypatch.setattr("lbr_search.encoder.model.LOGIT_PLACES", 4)
+        monkeypatch.setattr(encoder.model.backbone, "logits", counted)
+        parts = encoder.model.shared_target_nll(compressed, target)
+    assert sum(seen) == 3 * len(target)
+    assert max(seen) == 4
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
+
+
 def test_what_is_generated_is_the_likeliest(encoder: LbrEncoder):
     """The first written token is the one of largest logit behind the soft tokens."""
     compressed = encoder.compress_passages(["insulin lowers glucose", "sort"])
