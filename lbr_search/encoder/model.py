@@ -170,7 +170,9 @@ class LbrModel(nn.Module):
         losses = [  # never all (N * Y, V) at once: 1.6 GB for a query of 256 tokens and 50 texts
             functional.cross_entropy(self.backbone.logits(part).float(), tokens, reduction="none")
             for part, tokens in zip(
-                places.split(LOGIT_PLACES), wanted.flatten().split(LOGIT_PLACES), strict=True
+                torch.split(places, LOGIT_PLACES),
+                torch.split(wanted.flatten(), LOGIT_PLACES),
+                strict=True,
             )
         ]
         return torch.cat(losses).view(wanted.shape).mean(dim=1)
