@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import operator
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,8 @@ SOURCES_FILE = "sources.json"
 DOCUMENTS_FILES = "sources-*.parquet"
 FORGOTTEN_FILE = "forgotten.json"
 FORMAT = 2
+_state_row = operator.attrgetter(*(one.name for one in dataclasses.fields(FileState)))
+"""The fields of a state in order; `dataclasses.astuple` takes 1.5 s for 100,000 of them."""
 
 
 @dataclass(slots=True)
@@ -133,7 +136,7 @@ def save_record(index: Path, record: SourceRecord) -> None:
             "domain": one.source.domain,
             "read": dataclasses.asdict(one.read),
             "chunk": dataclasses.asdict(one.chunk),
-            "files": {name: dataclasses.astuple(state) for name, state in one.files.items()},
+            "files": {name: _state_row(state) for name, state in one.files.items()},
         }
         for one in record.sources
     ]

@@ -35,6 +35,16 @@ def plain_name(path: Path) -> str:
     return path.stem if path.suffix.lower() in COMPRESSIONS else path.name
 
 
+def kind_suffix(path: Path) -> str:
+    """The suffix below that of a compression, lower case.
+
+    >>> kind_suffix(Path("a/pubmed25n0001.XML.gz")), kind_suffix(Path("notes"))
+    ('.xml', '')
+    """
+    suffix = path.suffix.lower()
+    return Path(path.stem).suffix.lower() if suffix in COMPRESSIONS else suffix
+
+
 def find_compressed(folder: Path, name: str) -> Path | None:
     """The file called `name` in `folder`, plain or compressed; None when there is none.
 

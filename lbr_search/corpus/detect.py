@@ -6,7 +6,13 @@ import re
 from pathlib import Path
 
 from lbr_search.corpus.code.languages import CODE_SUFFIXES
-from lbr_search.corpus.compressed import COMPRESSIONS, find_compressed, open_bytes, plain_name
+from lbr_search.corpus.compressed import (
+    COMPRESSIONS,
+    find_compressed,
+    kind_suffix,
+    open_bytes,
+    plain_name,
+)
 from lbr_search.corpus.formats.archive import SUFFIXES as ARCHIVE_SUFFIXES
 from lbr_search.corpus.formats.chemistry import STRUCTURE_COLUMNS
 from lbr_search.corpus.formats.columnar import ARROW_SUFFIXES, DATASET_FILES
@@ -83,7 +89,7 @@ def detect_file(path: Path) -> str | None:
     plain = plain_name(path)
     if path.name.lower().endswith(".tar.bz2"):
         return "archive"
-    name = _READER_OF_SUFFIX.get(Path(plain).suffix.lower())
+    name = _READER_OF_SUFFIX.get(kind_suffix(path))
     if name == "xml":
         name = _kind_of_xml(path)
     elif name == "json" and b'"protocolSection"' in _head(path):
@@ -101,8 +107,7 @@ def has_known_suffix(path: Path) -> bool:
     >>> has_known_suffix(Path("a.jsonl.gz")), has_known_suffix(Path("a.png"))
     (True, False)
     """
-    suffix = Path(plain_name(path)).suffix.lower()
-    return suffix in _READER_OF_SUFFIX or path.name.lower().endswith(".tar.bz2")
+    return kind_suffix(path) in _READER_OF_SUFFIX or path.name.lower().endswith(".tar.bz2")
 
 
 def _kind_of_xml(path: Path) -> str | None:

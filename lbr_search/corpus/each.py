@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from lbr_search.corpus.compressed import SourceFile, open_bytes, plain_name
+from lbr_search.corpus.compressed import SourceFile, kind_suffix, open_bytes
 from lbr_search.corpus.records import RowError, check_document
 from lbr_search.corpus.walk import walk_tree
 from lbr_search.errors import CorpusError
@@ -95,15 +95,6 @@ def rebased(document: Document, file: Path, root: Path) -> Document:
     return dataclasses.replace(
         document, doc_id=doc_id, title=title, metadata={**document.metadata, "path": relative}
     )
-
-
-def kind_suffix(path: Path) -> str:
-    """The suffix below that of a compression, lower case.
-
-    >>> kind_suffix(Path("a/pubmed25n0001.XML.gz")), kind_suffix(Path("notes"))
-    ('.xml', '')
-    """
-    return Path(plain_name(path)).suffix.lower()
 
 
 def read_whole(file: Path) -> bytes:

@@ -125,7 +125,7 @@ def _known_files(root: Path, rejects: RejectSink) -> Iterator[tuple[Path, str]]:
 
 
 def _kind(file: Path, root: Path, rejects: RejectSink) -> str | None:
-    reason = skipped_by_name(file.relative_to(root))
+    reason = skipped_by_name(file.relative_to(root).as_posix())
     name = detect_file(file) if reason is None else None
     if name is None:
         rejects.skip(file, reason or f"no reader for {file.suffix.lower() or 'its kind'}")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from lbr_search.corpus.code.languages import CODE_SUFFIXES
 from lbr_search.corpus.code.rules import skipped_by_name
-from lbr_search.corpus.compressed import COMPRESSIONS
+from lbr_search.corpus.compressed import COMPRESSIONS, kind_suffix
 from lbr_search.corpus.detect import has_known_suffix
-from lbr_search.corpus.each import kind_suffix, read_one
+from lbr_search.corpus.each import read_one
 from lbr_search.corpus.readers import TEXT_SUFFIXES
 from lbr_search.corpus.sources import SOURCE_FILE, ResolvedSource
 from lbr_search.corpus.walk import walk_tree
@@ -168,8 +168,8 @@ def _belongs(reader: str, name: str, file: Path) -> bool:
     if reader == "pubmed":
         return kind_suffix(file) == ".xml"
     if reader == "code":
-        return file.suffix.lower() in CODE_SUFFIXES and skipped_by_name(Path(name)) is None
-    return has_known_suffix(file) and skipped_by_name(Path(name)) is None
+        return file.suffix.lower() in CODE_SUFFIXES and skipped_by_name(name) is None
+    return has_known_suffix(file) and skipped_by_name(name) is None
 
 
 def _state(file: Path, known: FileState | None) -> FileState:

@@ -33,7 +33,7 @@ def read_code(path: Path, *, options: ReadOptions, rejects: RejectSink) -> Itera
         for file in walk_tree(path, lambda ignored: rejects.skip(ignored, IGNORED)):
             if file.suffix.lower() not in CODE_SUFFIXES:
                 continue
-            reason = skipped_by_name(file.relative_to(path))
+            reason = skipped_by_name(file.relative_to(path).as_posix())
             if reason is not None:
                 rejects.skip(file, reason)
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePath
+from pathlib import Path
 
 MAX_CODE_BYTES = 2_000_000
 MAX_LINE_CHARS = 10_000
@@ -37,18 +37,19 @@ _COMMENT = re.compile(rb"^\s*(//|#|/\*|\*|--|;|<!--|\"\"\")")
 _PEEK_BYTES = 8_192
 
 
-def skipped_by_name(relative: PurePath) -> str | None:
+def skipped_by_name(relative: str) -> str | None:
     """Why a file is left out for its path, as ``kind: detail``; None = it is not.
 
-    >>> skipped_by_name(PurePath("web/node_modules/a/index.js"))
+    >>> skipped_by_name("web/node_modules/a/index.js")
     'vendored: node_modules'
     """
-    folder = next((part for part in relative.parts[:-1] if part in VENDORED), None)
+    *folders, name = relative.split("/")
+    folder = next((part for part in folders if part in VENDORED), None)
     if folder is not None:
         return f"vendored: {folder}"
-    if relative.name in _LOCKS:
+    if name in _LOCKS:
         return "lock file: written by a package manager"
-    if _GENERATED_NAME.search(relative.name):
+    if _GENERATED_NAME.search(name):
         return "generated: by its name"
     return None
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lbr_search.corpus.compressed import read_lines
-from lbr_search.corpus.each import kind_suffix, read_each
+from lbr_search.corpus.compressed import kind_suffix, read_lines
+from lbr_search.corpus.each import read_each
 from lbr_search.corpus.outline import one_line
 from lbr_search.corpus.records import RowConverter, choose_columns, metadata_value
 from lbr_search.corpus.tables import delimited_rows

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from lbr_search.corpus.compressed import open_bytes, read_lines
-from lbr_search.corpus.each import kind_suffix, read_each, read_one
+from lbr_search.corpus.compressed import kind_suffix, open_bytes, read_lines
+from lbr_search.corpus.each import read_each, read_one
 from lbr_search.corpus.formats.safe_xml import (
     Element,
     child,

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lbr_search.corpus.each import kind_suffix, read_each
+from lbr_search.corpus.compressed import kind_suffix
+from lbr_search.corpus.each import read_each
 from lbr_search.corpus.formats.json_files import load_json
 from lbr_search.corpus.outline import Outline, one_line, tidy
 from lbr_search.corpus.readers import read_objects
