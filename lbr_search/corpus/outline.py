@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lbr_search.corpus.language import language_of
 from lbr_search.types import Document, MetadataValue, Section
 
 _HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
@@ -53,11 +54,14 @@ class Outline:
         domain: str,
         metadata: Mapping[str, MetadataValue] | None = None,
     ) -> Document:
-        """The document."""
-        given = {name: value for name, value in (metadata or {}).items() if value not in (None, "")}
+        """The document; a `language` in the metadata that is empty is guessed from the text."""
+        text, said = "\n\n".join(self._parts), dict(metadata or {})
+        if "language" in said:
+            said["language"] = said["language"] or language_of(text)
+        given = {name: value for name, value in said.items() if value not in (None, "")}
         return Document(
             doc_id=doc_id,
-            text="\n\n".join(self._parts),
+            text=text,
             title=one_line(title),
             domain=domain,
             metadata=given,

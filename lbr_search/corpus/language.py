@@ -1,0 +1,40 @@
+"""Which language a text is written in, where its file does not say."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+_HEAD_CHARS = 600
+_MIN_LETTERS = 200
+"""Names, formulas and code of fewer letters look like any language."""
+_SURE = 0.99
+"""At this share no document of twelve English suites (8,326 of 200 letters or more, at most 1,500 a
+suite) was taken for one of another language."""
+
+
+def language_of(text: str) -> str:
+    """The ISO 639-1 code of a text's language by its first 600 characters.
+
+    Returns:
+        "" where fewer than 200 of them are letters, or no language has a share of .99.
+
+    >>> language_of("zu kurz")
+    ''
+    """
+    head = text[:_HEAD_CHARS]
+    if sum(map(str.isalpha, head)) < _MIN_LETTERS:
+        return ""
+    language, share = _identifier().classify(head)
+    return str(language) if share >= _SURE else ""
+
+
+@cache
+def _identifier() -> LanguageIdentifier:
+    """The model of 97 languages that py3langid ships, read once (0.6 s)."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
