@@ -12,8 +12,8 @@ _HEAD_CHARS = 600
 _MIN_LETTERS = 200
 """Names, formulas and code of fewer letters look like any language."""
 _SURE = 0.99
-"""At this share no document of twelve English suites (8,326 of 200 letters or more, at most 1,500 a
-suite) was taken for one of another language."""
+"""Of 6,811 texts of twelve English suites (at most 1,500 each) 5,672 were then taken for English,
+the rest, most of them code, for nothing, and none for another language."""
 
 
 def language_of(text: str) -> str:
