@@ -10,6 +10,7 @@ import pytest
 
 from lbr_search.bench import memory
 from lbr_search.bench.memory import peak_memory
+from lbr_search.encoder.process import prepare_process
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone sets the peak back")
@@ -25,6 +26,21 @@ def test_the_peak_is_that_of_the_block() -> None:
     if during.rss_mb is None:
         pytest.skip("this system does not let a process set its peak back")
     assert 150 < during.rss_mb - before.rss_mb < 300
+    assert during.rss_mb - after.rss_mb > 100
+
+
+def test_what_was_freed_before_is_given_back() -> None:
+    """Freed tensors that the process keeps for the next ones do not count for the next block."""
+    prepare_process()
+    with peak_memory() as during:
+        blocks = [np.ones(125_000) for _ in range(200)]  # 200 MB in pieces
+        pins = [np.ones(500) for _ in range(1_000)]  # allocated behind them, so the heap stays
+    del blocks
+    with peak_memory() as after:
+        pass
+    if during.rss_mb is None or after.rss_mb is None:
+        pytest.skip("this system does not let a process set its peak back")
+    assert len(pins) == 1_000
     assert during.rss_mb - after.rss_mb > 100
 
 

@@ -24,10 +24,14 @@ class Peak:
 def peak_memory() -> Iterator[Peak]:
     """Measure the largest resident set of this process within a ``with`` block.
 
-    It holds all that the process has loaded (models, mapped indexes), not the work alone. Linux
+    It holds all that the process has loaded (models, mapped indexes), not the work alone; what it
+    kept of memory that was freed before is given back first. Linux
     alone can set the peak back; elsewhere, and where that is forbidden, nothing is said.
     """
+    from lbr_search.encoder.process import release_freed_memory  # imports torch
+
     peak = Peak()
+    release_freed_memory()
     can_tell = _reset()
     yield peak
     if can_tell:
