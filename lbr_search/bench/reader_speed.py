@@ -17,6 +17,7 @@ from lbr_search.bench.reader_samples import WRITERS, write_sample
 from lbr_search.config import ChunkConfig
 from lbr_search.corpus.chunking import chunk_documents
 from lbr_search.corpus.guarded import close_idle
+from lbr_search.corpus.language import language_of
 from lbr_search.corpus.rejects import Rejects
 from lbr_search.corpus.sources import ResolvedSource, read_resolved, resolve_source
 from lbr_search.errors import ConfigError
@@ -90,6 +91,7 @@ def measure_readers(
         )
     config = ChunkConfig(chunk_tokens=min(ChunkConfig().chunk_tokens, encoder.max_tokens))
     encoder.encode_passages(["the first call allocates"])
+    language_of("a" * 600)  # the first call reads a model
     with tempfile.TemporaryDirectory(prefix="lbr-search-") as folder:
         wanted = readers or (() if sources else tuple(WRITERS))
         return [

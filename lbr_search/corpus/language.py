@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
-_HEAD_CHARS = 600
+_HEAD_CHARS = 400
 _MIN_LETTERS = 200
 """Names, formulas and code of fewer letters look like any language."""
 _SURE = 0.99
-"""Of 6,811 texts of twelve English suites (at most 1,500 each) 5,672 were then taken for English,
+"""Of 6,743 texts of twelve English suites (at most 1,500 each) 5,519 were then taken for English,
 the rest, most of them code, for nothing, and none for another language."""
 
 
 def language_of(text: str) -> str:
-    """The ISO 639-1 code of a text's language by its first 600 characters.
+    """The ISO 639-1 code of a text's language by its first 400 characters.
 
     Returns:
         "" where fewer than 200 of them are letters, or no language has a share of .99.
