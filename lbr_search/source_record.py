@@ -29,7 +29,7 @@ DOCUMENTS_FILES = "sources-*.parquet"
 FORGOTTEN_FILE = "forgotten.json"
 FORMAT = 2
 _state_row = operator.attrgetter(*(one.name for one in dataclasses.fields(FileState)))
-"""The fields of a state in order; `dataclasses.astuple` takes 1.5 s for 100,000 of them."""
+"""The fields of a state in order; `dataclasses.astuple` takes 0.5 s for 100,000 of them."""
 
 
 @dataclass(slots=True)

@@ -33,8 +33,11 @@ def test_prose_is_recognised(language: str):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Atemnot und Husten", "1.5 2.5 3.5\n" * 200, "\x00\ud800" * 300, "x" * 5_000],
-    ids=["empty", "short", "numbers", "no text", "one letter"],
+    [
+        *("", "Atemnot und Husten", "1.5 2.5 3.5\n" * 200, "\x00\ud800" * 300, "x" * 5_000),
+        "a\ud800b " * 130,  # letters enough to be asked about, and no UTF-8
+    ],
+    ids=["empty", "short", "numbers", "no text", "one letter", "lone surrogates"],
 )
 def test_what_is_no_prose_has_no_language(text: str):
     assert language_of(text) == ""

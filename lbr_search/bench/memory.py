@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,13 +27,10 @@ def peak_memory() -> Iterator[Peak]:
     """Measure the largest resident set of this process within a ``with`` block.
 
     It holds all that the process has loaded (models, mapped indexes), not the work alone; what it
-    kept of memory that was freed before is given back first. Linux
-    alone can set the peak back; elsewhere, and where that is forbidden, nothing is said.
+    kept of memory that was freed before is given back first. Linux alone can set the peak back;
+    elsewhere, and where that is forbidden, nothing is said.
     """
-    from lbr_search.encoder.process import release_freed_memory  # imports torch
-
     peak = Peak()
-    release_freed_memory()
     can_tell = _reset()
     yield peak
     if can_tell:
@@ -41,11 +40,20 @@ def peak_memory() -> Iterator[Peak]:
 def _reset() -> bool:
     if not sys.platform.startswith("linux"):
         return False
+    _give_back_freed()
     try:
         _CLEAR.write_text(_RESET_PEAK)
     except OSError:
         return False
     return True
+
+
+def _give_back_freed() -> None:
+    """What glibc keeps of freed tensors (`encoder/process.py`) would count as memory in use."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+    if trim is not None:
+        trim(0)
 
 
 def _high_water_mark() -> float | None:

@@ -34,7 +34,7 @@ def language_of(text: str) -> str:
 
 @cache
 def _identifier() -> LanguageIdentifier:
-    """The model of 97 languages that py3langid ships, read once (0.6 s)."""
+    """The model of 97 languages that py3langid ships, read once (0.6 to 1 s)."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
