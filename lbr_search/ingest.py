@@ -82,6 +82,8 @@ class IngestReport:
     """Lines that could not be read, by reason; they stand in `rejected_path`."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Files that a rule leaves out (generated, ignored, no reader ...), by reason; listed there."""
+    noted: dict[str, int] = field(default_factory=dict)
+    """Files that are read, but by a guess (encoding, language ...), by reason; listed there."""
     n_forgotten: int = 0
     """Documents that the sources hold and `forget` has removed for good."""
     rejected_path: Path | None = None
@@ -163,8 +165,9 @@ def build_index(  # noqa: PLR0913 - the front door: every option is a keyword wi
         build=report,
         rejected=rejects.by_reason,
         left_out=rejects.skipped,
+        noted=rejects.noted,
         n_forgotten=n_read - len(origin),
-        rejected_path=rejects.path if rejects.n_rejected or rejects.skipped else None,
+        rejected_path=None if rejects.is_empty else rejects.path,
         notes=tuple(notes),
     )
 

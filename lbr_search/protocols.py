@@ -224,6 +224,10 @@ class RejectSink(Protocol):
         """Count a file that a rule leaves out: no mistake of the file; `reason` as in `add`."""
         ...
 
+    def note(self, file: Path, reason: str) -> None:
+        """Count a file that is read, though by a guess or not as well as others; as in `add`."""
+        ...
+
 
 class CorpusReader(Protocol):
     """Files -> documents, one at a time, in a stable order, in memory that does not grow."""

@@ -234,7 +234,7 @@ def test_a_grammar_that_fails_falls_back_to_lines_and_is_counted(tmp_path):
     (tmp_path / "bad.go").write_text(text)
     (document,), rejects = read(tmp_path / "bad.go")
     assert document.text == text.strip("\n")
-    assert rejects.skipped == {"read by lines": 1}
+    assert rejects.noted == {"read by lines": 1}
 
 
 def test_rules_leave_files_out_and_count_them(tmp_path):

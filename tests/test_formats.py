@@ -356,7 +356,7 @@ def test_text_in_another_encoding_is_read_and_the_guess_counted(tmp_path, text, 
     (document,), rejects = read("text", tmp_path)
     assert document.text == text * 4
     assert document.metadata["encoding"] == name
-    assert (rejects.n_rejected, rejects.skipped) == (0, {"encoding guessed": 1})
+    assert (rejects.n_rejected, rejects.skipped, rejects.noted) == (0, {}, {"encoding guessed": 1})
 
 
 def test_pdf_pages_are_marked_and_scans_counted(tmp_path):

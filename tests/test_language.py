@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from lbr_search.corpus.files import read_files
 from lbr_search.corpus.language import language_of
 from lbr_search.corpus.readers import read_text_folder
 from lbr_search.corpus.rejects import Rejects
@@ -51,4 +53,24 @@ def test_language_is_noted_and_what_is_not_english_counted(tmp_path: Path):
         documents = list(read_text_folder(tmp_path, options=ReadOptions(), rejects=rejects))
     noted = {one.doc_id: one.metadata.get("language") for one in documents}
     assert noted == {"de.txt": "de", "en.txt": "en", "fr.txt": "fr", "short.md": None}
-    assert rejects.skipped == {"language guessed": 2}
+    assert (rejects.skipped, rejects.noted) == ({}, {"language guessed": 2})
+
+
+def test_readers_in_processes_of_their_own_note_it_too(tmp_path: Path):
+    docx = pytest.importorskip("docx")
+    book = docx.Document()
+    book.add_paragraph(TEXTS["fr"])
+    book.core_properties.language = ""
+    book.save(str(tmp_path / "fr.docx"))
+    page = f"<html><body><article><p>{TEXTS['de']}</p></article></body></html>"
+    (tmp_path / "de.html").write_text(page, "utf-8")
+    with Rejects(tmp_path / "rejected.jsonl") as rejects:
+        documents = list(read_files(tmp_path, options=ReadOptions(), rejects=rejects))
+    assert {one.metadata["language"] for one in documents} == {"de", "fr"}
+    assert (rejects.n_rejected, rejects.skipped) == (0, {})
+    assert rejects.noted == {"language guessed": 2}
+    lines = (tmp_path / "rejected.jsonl").read_text("utf-8").splitlines()
+    assert sorted(json.loads(line)["noted"] for line in lines) == [
+        "language guessed: de",
+        "language guessed: fr",
+    ]

@@ -299,7 +299,7 @@ def test_csv_of_another_encoding_is_read_in_it(tmp_path, encoding, guessed, text
     assert [d.text for d in documents] == [f"{text} {n}" for n in range(30)]
     assert [d.metadata["year"] for d in documents] == list(range(30))
     assert rejects.n_rejected == 0
-    assert rejects.skipped == ({"encoding guessed": 1} if guessed else {})
+    assert rejects.noted == ({"encoding guessed": 1} if guessed else {})
 
 
 def test_csv_in_utf_16_is_refused_with_the_command_that_converts_it(tmp_path):

@@ -109,12 +109,15 @@ def show_ingest(report: IngestReport, *, as_json: bool) -> None:
         "taken over from a stopped run": built.n_resumed,
     }
     skipped = reasons({**report.rejected, **report.left_out})
+    noted = {"noted": reasons(report.noted)} if report.noted else {}
+    listed = f"; see {report.rejected_path}" if report.rejected_path else ""
     rows = {
         "index": str(report.index) + (" (nothing had changed)" if built.is_noop else ""),
         "documents": f"{built.n_documents:,} read: "
         + ", ".join(f"{n:,} {name}" for name, n in counts.items() if n),
         "chunks": f"{built.n_chunks:,} in the index, {built.n_encoded:,} encoded now",
-        "skipped": skipped + (f"; see {report.rejected_path}" if report.rejected_path else ""),
+        "skipped": skipped + listed,
+        **noted,
         "truncated": f"{built.n_truncated:,} chunks, {built.n_tokens_lost:,} tokens lost",
         "seconds": ", ".join(f"{name} {s:.1f}" for name, s in built.seconds.items() if s >= 0.05),
         "vectors": f"{built.vectors}; recall@10 {built.recall_at_10:.3f} against exact",
@@ -141,6 +144,7 @@ def ingest_json(report: IngestReport) -> dict[str, Any]:
         **dataclasses.asdict(report.build),
         "rejected": report.rejected,
         "left_out": report.left_out,
+        "noted": report.noted,
         "rejected_path": str(report.rejected_path) if report.rejected_path else None,
         "notes": list(report.notes),
     }

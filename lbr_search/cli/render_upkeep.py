@@ -37,6 +37,8 @@ def show_sync(report: SyncReport, *, as_json: bool) -> None:
         rows["documents"] = ", ".join(f"{n:,} {name}" for name, n in counts.items() if n) or "none"
         rows["chunks"] = f"{built.n_chunks:,} in the index, {built.n_encoded:,} encoded now"
     rows["skipped"] = reasons({**report.rejected, **report.left_out})
+    if report.noted:
+        rows["noted"] = reasons(report.noted)
     rows["seconds"] = f"{report.seconds:.1f}"
     show_pairs(rows)
     if report.n_kept:
@@ -65,6 +67,7 @@ def sync_json(report: SyncReport) -> dict[str, Any]:
         "build": dataclasses.asdict(report.build) if report.build is not None else None,
         "rejected": report.rejected,
         "left_out": report.left_out,
+        "noted": report.noted,
         "kept": report.n_kept,
         "seconds": report.seconds,
     }

@@ -71,6 +71,7 @@ class _Read:
         self.documents: list[Document] = []
         self._added: list[tuple[Path, int | None, str]] = []
         self._skipped: list[tuple[Path, str]] = []
+        self._noted: list[tuple[Path, str]] = []
 
     def add(self, file: Path, line: int | None, reason: str) -> None:
         """As `RejectSink`."""
@@ -80,12 +81,18 @@ class _Read:
         """As `RejectSink`."""
         self._skipped.append((file, reason))
 
+    def note(self, file: Path, reason: str) -> None:
+        """As `RejectSink`."""
+        self._noted.append((file, reason))
+
     def tell(self, rejects: RejectSink) -> None:
         """Hand on what was said."""
         for file, line, reason in self._added:
             rejects.add(file, line, reason)
         for file, reason in self._skipped:
             rejects.skip(file, reason)
+        for file, reason in self._noted:
+            rejects.note(file, reason)
 
 
 def _read(file: Path, name: str, root: Path, options: ReadOptions) -> _Read:

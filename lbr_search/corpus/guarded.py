@@ -95,6 +95,9 @@ class ReaderProcess:
                 elif "skip" in message:
                     rejects.skip(file, message["skip"])
                     self._heard_at = time.monotonic()
+                elif "note" in message:
+                    rejects.note(file, message["note"])
+                    self._heard_at = time.monotonic()
                 else:
                     self.is_usable = True
                     _raise(message)
@@ -189,6 +192,10 @@ class _Sender:
     def skip(self, file: Path, reason: str) -> None:
         del file
         self.send({"skip": reason})
+
+    def note(self, file: Path, reason: str) -> None:
+        del file
+        self.send({"note": reason})
 
 
 def _serve(sender: _Sender) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lbr_search.protocols import RejectSink
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -30,6 +33,14 @@ def language_of(text: str) -> str:
         return ""
     language, share = _identifier().classify(head)
     return str(language) if share >= _SURE else ""
+
+
+def noted_language(file: Path, text: str, rejects: RejectSink) -> str:
+    """As `language_of`, and a language other than English is noted: it may surprise."""
+    language = language_of(text)
+    if language not in ("", "en"):
+        rejects.note(file, f"language guessed: {language}")
+    return language
 
 
 @cache

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lbr_search.corpus.language import language_of
 from lbr_search.types import Document, MetadataValue, Section
 
 _HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
@@ -46,6 +45,11 @@ class Outline:
             self._length += len(text) + (2 if self._parts else 0)
             self._parts.append(text)
 
+    @property
+    def text(self) -> str:
+        """All of it so far."""
+        return "\n\n".join(self._parts)
+
     def build(
         self,
         doc_id: str,
@@ -54,14 +58,11 @@ class Outline:
         domain: str,
         metadata: Mapping[str, MetadataValue] | None = None,
     ) -> Document:
-        """The document; a `language` in the metadata that is empty is guessed from the text."""
-        text, said = "\n\n".join(self._parts), dict(metadata or {})
-        if "language" in said:
-            said["language"] = said["language"] or language_of(text)
-        given = {name: value for name, value in said.items() if value not in (None, "")}
+        """The document; metadata without a value is left out."""
+        given = {n: value for n, value in (metadata or {}).items() if value not in (None, "")}
         return Document(
             doc_id=doc_id,
-            text=text,
+            text=self.text,
             title=one_line(title),
             domain=domain,
             metadata=given,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lbr_search.corpus.compressed import COMPRESSIONS, find_compressed, read_lines
 from lbr_search.corpus.each import detected, read_one, read_whole
-from lbr_search.corpus.language import language_of
+from lbr_search.corpus.language import noted_language
 from lbr_search.corpus.outline import markdown_sections, rst_sections
 from lbr_search.corpus.records import RowConverter, RowError, choose_columns
 from lbr_search.corpus.walk import walk_tree
@@ -106,11 +106,8 @@ def _parse_text(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterat
     if not text.strip():
         raise RowError("empty text")
     if encoding:
-        rejects.skip(file, f"encoding guessed: {encoding}")
-    language = language_of(text)
-    if language not in ("", "en"):
-        rejects.skip(file, f"language guessed: {language}")
-    noted = {"encoding": encoding, "language": language}
+        rejects.note(file, f"encoding guessed: {encoding}")
+    noted = {"encoding": encoding, "language": noted_language(file, text, rejects)}
     find_sections = _SECTIONS.get(file.suffix.lower())
     sections = find_sections(text) if find_sections else ()
     title = sections[0].path[0] if sections else file.stem

@@ -1,4 +1,4 @@
-"""What cannot become documents, or is left out by rule: counted by reason and written to a file."""
+"""What cannot become documents, is left out by rule or read by a guess: counted, written down."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Rejects:
         self.n_rejected = 0
         self.by_reason: dict[str, int] = {}
         self.skipped: dict[str, int] = {}
+        self.noted: dict[str, int] = {}
         self._stream: TextIO | None = None
         if path is not None and path.is_file():
             try:
@@ -65,10 +66,24 @@ class Rejects:
         Raises:
             CorpusError: the record cannot be written.
         """
-        kind = reason.partition(":")[0]
-        self.skipped[kind] = self.skipped.get(kind, 0) + 1
-        if self.path is not None:
-            self._write(self.path, {"file": str(file), "line": None, "skipped": reason})
+        self._count(file, reason, self.skipped, "skipped")
+
+    def note(self, file: Path, reason: str) -> None:
+        """Count a file that is read by a guess, or not as well as others, and write it down.
+
+        Args:
+            file: where it stands.
+            reason: ``kind: detail``; counts are kept by kind.
+
+        Raises:
+            CorpusError: the record cannot be written.
+        """
+        self._count(file, reason, self.noted, "noted")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was said of any file."""
+        return not (self.n_rejected or self.skipped or self.noted)
 
     def close(self) -> None:
         """Close the file, if one was made."""
@@ -86,6 +101,12 @@ class Rejects:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _count(self, file: Path, reason: str, counts: dict[str, int], what: str) -> None:
+        kind = reason.partition(":")[0]
+        counts[kind] = counts.get(kind, 0) + 1
+        if self.path is not None:
+            self._write(self.path, {"file": str(file), "line": None, what: reason})
 
     def _write(self, path: Path, record: dict[str, str | int | None]) -> None:
         try:

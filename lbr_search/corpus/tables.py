@@ -89,7 +89,7 @@ def _read_delimited(
 ) -> Iterator[Document]:
     encoding = encoding_of(path)
     if encoding:
-        rejects.skip(path, f"encoding guessed: {encoding}")
+        rejects.note(path, f"encoding guessed: {encoding}")
     records = _records(path, delimiter, encoding)
     header = _header(path, records)
     if header is None:

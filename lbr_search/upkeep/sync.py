@@ -65,6 +65,7 @@ class SyncReport:
     """None where nothing had changed, or nothing was to be done."""
     rejected: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    noted: dict[str, int] = field(default_factory=dict)
     n_kept: int = 0
     """Documents that stay as they were since their changed file cannot be read."""
 
@@ -154,6 +155,7 @@ def _bring_in_step(
         build=built,
         rejected=rejects.by_reason,
         left_out=rejects.skipped,
+        noted=rejects.noted,
         n_kept=sum(one.n_kept for one in work),
     )
 
@@ -174,6 +176,10 @@ class _Sink:
     def skip(self, file: Path, reason: str) -> None:
         """As `RejectSink`."""
         self._rejects.skip(file, reason)
+
+    def note(self, file: Path, reason: str) -> None:
+        """As `RejectSink`."""
+        self._rejects.note(file, reason)
 
 
 @dataclass(slots=True)

@@ -63,7 +63,7 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
         return
     text, encoding = detected(data)
     if encoding:
-        rejects.skip(file, f"encoding guessed: {encoding}")
+        rejects.note(file, f"encoding guessed: {encoding}")
     if not text.strip():
         rejects.skip(file, "empty: no code")
         return
@@ -72,7 +72,7 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
     if symbols is None:
         symbols, has_error = symbols_of(text.encode("utf-8"), language)
         if has_error and not symbols:
-            rejects.skip(file, f"read by lines: the {language.name} grammar does not fit")
+            rejects.note(file, f"read by lines: the {language.name} grammar does not fit")
     yield from _documents(file.name, text, language, symbols, options.domain)
 
 

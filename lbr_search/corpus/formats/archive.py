@@ -78,6 +78,10 @@ class _Inside:
         """As `RejectSink`."""
         self._rejects.skip(self._named(file), reason)
 
+    def note(self, file: Path, reason: str) -> None:
+        """As `RejectSink`."""
+        self._rejects.note(self._named(file), reason)
+
 
 def _renamed(document: Document, archive: Path) -> Document:
     path = document.metadata.get("path")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lbr_search.corpus.each import read_each, read_whole
 from lbr_search.corpus.guarded import guarded
-from lbr_search.corpus.language import language_of
+from lbr_search.corpus.language import noted_language
 from lbr_search.corpus.outline import markdown_sections, one_line
 from lbr_search.corpus.records import RowError
 from lbr_search.errors import MissingExtraError
@@ -29,7 +29,6 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
         RowError: no main text is found.
         MissingExtraError: trafilatura is not installed.
     """
-    del rejects
     try:
         import trafilatura
     except ImportError as error:  # its own parts may be absent too
@@ -52,7 +51,7 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
         "author": about.author if about else None,
         "date": about.date if about else None,
         "site": about.sitename if about else None,
-        "language": language.strip() or language_of(text),
+        "language": language.strip() or noted_language(file, text, rejects),
     }
     yield Document(
         doc_id=file.name,

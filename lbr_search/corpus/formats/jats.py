@@ -17,6 +17,7 @@ from lbr_search.corpus.formats.safe_xml import (
     name_of,
     text_of,
 )
+from lbr_search.corpus.language import noted_language
 from lbr_search.corpus.outline import Outline, one_line, table_text
 from lbr_search.protocols import ReadOptions, RejectSink
 from lbr_search.types import Document, MetadataValue
@@ -73,11 +74,15 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
                 if name_of(part) in ("sub-article", "response"):
                     kind = part.get("article-type", "of no type")
                     rejects.skip(file, f"{name_of(part)}: {kind}")
+            language = metadata["language"] or noted_language(file, outline.text, rejects)
             title = text_of(
                 child(meta, "title-group", "article-title"), without=frozenset({"xref"})
             )
             yield outline.build(
-                doc_id, title or file.stem, domain=options.domain, metadata=metadata
+                doc_id,
+                title or file.stem,
+                domain=options.domain,
+                metadata={**metadata, "language": language},
             )
 
 

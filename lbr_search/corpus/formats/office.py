@@ -23,6 +23,7 @@ from lbr_search.corpus.formats.safe_xml import (
     text_of,
 )
 from lbr_search.corpus.guarded import guarded
+from lbr_search.corpus.language import noted_language
 from lbr_search.corpus.outline import Outline, one_line, table_text
 from lbr_search.corpus.records import RowError
 from lbr_search.errors import MissingExtraError
@@ -62,7 +63,6 @@ def parse_docx(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterato
         RowError: a zip bomb.
         MissingExtraError: python-docx is not installed.
     """
-    del rejects
     try:
         import docx
     except ModuleNotFoundError as error:
@@ -87,7 +87,7 @@ def parse_docx(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterato
         metadata={
             "author": about.author,
             "year": about.created.year if about.created else None,
-            "language": about.language,
+            "language": about.language or noted_language(file, outline.text, rejects),
         },
     )
 
@@ -151,7 +151,8 @@ def _book(
         domain=options.domain,
         metadata={
             "author": one_line(text_of(child(about, "creator"))),
-            "language": one_line(text_of(child(about, "language"))),
+            "language": one_line(text_of(child(about, "language")))
+            or noted_language(file, outline.text, rejects),
         },
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lbr_search.corpus.each import read_each, read_whole
 from lbr_search.corpus.guarded import guarded
-from lbr_search.corpus.language import language_of
+from lbr_search.corpus.language import noted_language
 from lbr_search.corpus.outline import one_line, tidy
 from lbr_search.corpus.records import RowError
 from lbr_search.errors import MissingExtraError
@@ -69,7 +69,7 @@ def parse(file: Path, options: ReadOptions, rejects: RejectSink) -> Iterator[Doc
         text=text,
         title=title,
         domain=options.domain,
-        metadata={"pages": len(pages), **_language(reader, text)},
+        metadata={"pages": len(pages), **_language(reader, file, text, rejects)},
         sections=tuple(sections),
     )
 
@@ -86,7 +86,9 @@ def _text(reader: pypdf.PdfReader, number: int, file: Path, rejects: RejectSink)
     return _HYPHENATED.sub("", tidy(text))
 
 
-def _language(reader: pypdf.PdfReader, text: str) -> dict[str, str]:
+def _language(
+    reader: pypdf.PdfReader, file: Path, text: str, rejects: RejectSink
+) -> dict[str, str]:
     said = reader.root_object.get("/Lang")
-    language = said if isinstance(said, str) and said else language_of(text)
+    language = said if isinstance(said, str) and said else noted_language(file, text, rejects)
     return {"language": language} if language else {}
