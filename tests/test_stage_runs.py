@@ -132,3 +132,25 @@ def test_stage_2_with_everything_resumes_exactly(toy: Path):
     names = {path.name for path in report.checkpoint.iterdir()}
     expected = {path.name for path in (toy / "whole/stage1/checkpoint").iterdir()}
     assert names - {"int8.safetensors"} == expected
+
+
+def test_of_what_is_learnt_of_an_own_corpus_the_best_share_is_kept(toy: Path):
+    """The start is tried too; what is published is what was chosen, and card and report say so."""
+    run(toy, "first", stage="all")
+    begun = toy / "first" / "checkpoint"
+    goes_on = [f"model.from_checkpoint={begun}", "model.change_shares=[0, 0.5, 1]"]
+    report = run(toy, "second", *goes_on, stage="all")
+    kept = json.loads((toy / "second/stage2/interpolation.json").read_text("utf-8"))
+    assert sorted(kept["scores"]) == ["0.0", "0.5", "1.0"]
+    assert kept["scores"][str(kept["share"])] == max(kept["scores"].values())
+    assert report.measures["stage2"]["score"] == kept["scores"][str(kept["share"])]
+    assert any("by share of the change" in note for note in report.stages["stage2"].notes)
+    assert "by share of the change" in (toy / "second/checkpoint/README.md").read_text("utf-8")
+    nothing = run(toy, "third", *goes_on[:1], "model.change_shares=[0]", stage="all")
+    one, two = (
+        load_checkpoint(path, dtype=torch.float32)[0] for path in (begun, nothing.checkpoint)
+    )
+    same = dict(one.named_parameters())
+    assert all(torch.equal(same[name], weight) for name, weight in two.named_parameters())
+    with pytest.raises(ConfigError, match="no encoders to go back to"):
+        run(toy, "fourth", "model.change_shares=[0, 1]", stage="all")

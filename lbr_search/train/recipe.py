@@ -31,6 +31,9 @@ class ModelConfig:
     from_checkpoint: str = ""
     """``lbr-mini`` or the folder of an LBR checkpoint, with which training goes on: compression
     tokens, bridge and all. Its k, prompts and longest text must be the recipe's."""
+    change_shares: tuple[float, ...] = (1.0,)
+    """After stage 2, shares of the change from `from_checkpoint` that are tried on dev; the best is
+    kept (train/interpolate.py). 0 = the checkpoint as it was, 1 = all that was learnt."""
     lora_rank: int = 0
     """Rank of low-rank additions that are trained in the place of the backbone's own weights and
     merged into them at the end of a stage; 0 = all weights are trained."""
@@ -72,6 +75,19 @@ class ModelConfig:
             "backbone, from_encoder, from_checkpoint",
             begun,
             "of which one is set: one of them begins the model",
+        )
+        shares = self.change_shares
+        check(
+            bool(shares) and all(0 <= share <= 1 for share in shares),
+            "change_shares",
+            list(shares),
+            "one or more, each between 0 and 1",
+        )
+        check(
+            bool(self.from_checkpoint) or shares == (1.0,),
+            "change_shares",
+            list(shares),
+            "[1.0] without from_checkpoint: other beginnings are no encoders to go back to",
         )
         check(self.lora_rank >= 0, "lora_rank", self.lora_rank, ">= 0")
         check(

@@ -27,6 +27,7 @@ from lbr_search.train.data import TrainingData, load_data
 from lbr_search.train.disk import disk_errors
 from lbr_search.train.distill import Judges, Teachers
 from lbr_search.train.evaluate import DevSet, dev_sets, evaluate
+from lbr_search.train.interpolate import keep_best_share, write_interpolation
 from lbr_search.train.loop import FitReport, fit
 from lbr_search.train.lora import add_adapters, merge_adapters
 from lbr_search.train.mining import HardNegatives, mine_hard_negatives
@@ -222,6 +223,8 @@ class _Run:
             report = self._loop(name, stage.trained, objective)
             if rank:
                 merge_adapters(model.backbone)
+            if name == "stage2" and self.recipe.model.change_shares != (1.0,):
+                report = self._settle(model, objective, report)
         else:
             report = FitReport(0, 0, 0.0, 0, 0, 0.0, "not trained")
         model.to(self.team.device).eval()
@@ -246,6 +249,20 @@ class _Run:
             progress=tell if self.team.is_main else None,
             team=self.team,
         )
+
+    def _settle(self, model: LbrModel, objective: Objective[Any], report: FitReport) -> FitReport:
+        """Keep the share of all that was learnt that dev likes best, and say which."""
+        model.to(self.team.device).eval()
+        start, _, _ = load_checkpoint(self.out / "untrained", dtype=torch.float32)
+        found = keep_best_share(
+            model,
+            start,
+            self.recipe.model.change_shares,
+            measure=lambda: self.team.from_main(objective.evaluate)["score"],
+        )
+        if self.team.is_main:
+            write_interpolation(found, self.out / "stage2")
+        return replace(report, notes=(*report.notes, found.sentence))
 
     def _publish(self, sets: list[DevSet]) -> None:
         """The result: weights as bfloat16, and the input ranges of those very weights for int8."""
