@@ -2,7 +2,7 @@
 
 What a model learns of one corpus costs some of what it knew; between the two ends there is often a
 point that keeps both. Source: Wortsman et al. 2022, *Robust fine-tuning of zero-shot models*,
-arXiv:2109.01903. The start is among the choices, so training never makes dev worse.
+arXiv:2109.01903. With the start among the choices, training never makes dev worse.
 """
 
 from __future__ import annotations

@@ -261,7 +261,8 @@ class _Run:
             measure=lambda: self.team.from_main(objective.evaluate)["score"],
         )
         if self.team.is_main:
-            write_interpolation(found, self.out / "stage2")
+            with disk_errors(self.out):
+                write_interpolation(found, self.out / "stage2")
         return replace(report, notes=(*report.notes, found.sentence))
 
     def _publish(self, sets: list[DevSet]) -> None:
