@@ -108,16 +108,15 @@ def show_ingest(report: IngestReport, *, as_json: bool) -> None:
         "unchanged": built.n_unchanged,
         "taken over from a stopped run": built.n_resumed,
     }
-    skipped = reasons({**report.rejected, **report.left_out})
-    noted = {"noted": reasons(report.noted)} if report.noted else {}
+    skipped = {**report.rejected, **report.left_out}
     listed = f"; see {report.rejected_path}" if report.rejected_path else ""
     rows = {
         "index": str(report.index) + (" (nothing had changed)" if built.is_noop else ""),
         "documents": f"{built.n_documents:,} read: "
         + ", ".join(f"{n:,} {name}" for name, n in counts.items() if n),
         "chunks": f"{built.n_chunks:,} in the index, {built.n_encoded:,} encoded now",
-        "skipped": skipped + listed,
-        **noted,
+        "skipped": reasons(skipped) + (listed if skipped else ""),
+        **({"noted": reasons(report.noted) + listed} if report.noted else {}),
         "truncated": f"{built.n_truncated:,} chunks, {built.n_tokens_lost:,} tokens lost",
         "seconds": ", ".join(f"{name} {s:.1f}" for name, s in built.seconds.items() if s >= 0.05),
         "vectors": f"{built.vectors}; recall@10 {built.recall_at_10:.3f} against exact",

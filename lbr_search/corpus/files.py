@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -69,30 +69,24 @@ class _Read:
 
     def __init__(self) -> None:
         self.documents: list[Document] = []
-        self._added: list[tuple[Path, int | None, str]] = []
-        self._skipped: list[tuple[Path, str]] = []
-        self._noted: list[tuple[Path, str]] = []
+        self._said: list[Callable[[RejectSink], None]] = []
 
     def add(self, file: Path, line: int | None, reason: str) -> None:
         """As `RejectSink`."""
-        self._added.append((file, line, reason))
+        self._said.append(lambda rejects: rejects.add(file, line, reason))
 
     def skip(self, file: Path, reason: str) -> None:
         """As `RejectSink`."""
-        self._skipped.append((file, reason))
+        self._said.append(lambda rejects: rejects.skip(file, reason))
 
     def note(self, file: Path, reason: str) -> None:
         """As `RejectSink`."""
-        self._noted.append((file, reason))
+        self._said.append(lambda rejects: rejects.note(file, reason))
 
     def tell(self, rejects: RejectSink) -> None:
         """Hand on what was said."""
-        for file, line, reason in self._added:
-            rejects.add(file, line, reason)
-        for file, reason in self._skipped:
-            rejects.skip(file, reason)
-        for file, reason in self._noted:
-            rejects.note(file, reason)
+        for say in self._said:
+            say(rejects)
 
 
 def _read(file: Path, name: str, root: Path, options: ReadOptions) -> _Read:

@@ -51,10 +51,7 @@ class Rejects:
                 "correct it, or leave out --strict to skip and count such lines",
             )
         self.n_rejected += 1
-        kind = reason.partition(":")[0]
-        self.by_reason[kind] = self.by_reason.get(kind, 0) + 1
-        if self.path is not None:
-            self._write(self.path, {"file": str(file), "line": line, "reason": reason})
+        self._record(file, line, reason, self.by_reason, name="reason")
 
     def skip(self, file: Path, reason: str) -> None:
         """Count a file that is left out by rule; it is written down, and no mistake even if strict.
@@ -66,19 +63,11 @@ class Rejects:
         Raises:
             CorpusError: the record cannot be written.
         """
-        self._count(file, reason, self.skipped, "skipped")
+        self._record(file, None, reason, self.skipped, name="skipped")
 
     def note(self, file: Path, reason: str) -> None:
-        """Count a file that is read by a guess, or not as well as others, and write it down.
-
-        Args:
-            file: where it stands.
-            reason: ``kind: detail``; counts are kept by kind.
-
-        Raises:
-            CorpusError: the record cannot be written.
-        """
-        self._count(file, reason, self.noted, "noted")
+        """As `skip`, for a file that is read, but by a guess or not as well as others."""
+        self._record(file, None, reason, self.noted, name="noted")
 
     @property
     def is_empty(self) -> bool:
@@ -102,11 +91,14 @@ class Rejects:
     ) -> None:
         self.close()
 
-    def _count(self, file: Path, reason: str, counts: dict[str, int], what: str) -> None:
+    def _record(
+        self, file: Path, line: int | None, reason: str, counts: dict[str, int], *, name: str
+    ) -> None:
+        """Count a reason by its kind, and write it down under `name`."""
         kind = reason.partition(":")[0]
         counts[kind] = counts.get(kind, 0) + 1
         if self.path is not None:
-            self._write(self.path, {"file": str(file), "line": None, what: reason})
+            self._write(self.path, {"file": str(file), "line": line, name: reason})
 
     def _write(self, path: Path, record: dict[str, str | int | None]) -> None:
         try:

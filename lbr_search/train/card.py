@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lbr_search.train import generate
-from lbr_search.train.interpolate import read_sentence
+from lbr_search.train.interpolate import read_interpolation
 from lbr_search.train.recipe import Recipe
 
 NOT_STATED = "not stated in the recipe"
@@ -156,6 +156,6 @@ def _measure_rows(run: Path) -> list[str]:
                 if name not in ("step", "score", "eval_seconds")
             )
             rows.append("")
-    if settled := read_sentence(run / "stage2"):
-        rows += [settled[0].upper() + settled[1:] + ".", ""]
+    if settled := read_interpolation(run / "stage2"):
+        rows += [f"{settled.sentence.capitalize()}.", ""]
     return rows or ["None: not trained."]

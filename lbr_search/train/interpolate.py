@@ -54,36 +54,39 @@ def keep_best_share(
             share wins.
     """
     begun, ended = _weights(start), _weights(model)
+
+    @torch.no_grad()
+    def move(share: float) -> None:
+        """Tensor by tensor, so that no further copy of a large model is held."""
+        for name, weight in model.named_parameters():
+            one, other = begun[name].to(weight.device), ended[name]
+            weight.copy_(torch.lerp(one, other, share))  # both ends bit for bit
+
     scores = {}
     for share in sorted(map(float, shares)):
-        _set(model, begun, ended, share)
+        move(share)
         scores[share] = measure()
     best = max(scores, key=lambda share: (scores[share], -share))
-    _set(model, begun, ended, best)
+    move(best)
     return Interpolation(best, scores)
 
 
 def write_interpolation(found: Interpolation, folder: Path) -> None:
-    """Put it into a stage's folder, for the card."""
-    (folder / FILE).write_text(json.dumps({"sentence": found.sentence, **asdict(found)}), "utf-8")
+    """Put it into a stage's folder, for the card; beside, then renamed, so never half of it."""
+    partial = folder / f"{FILE}.partial"
+    partial.write_text(json.dumps(asdict(found)), "utf-8")
+    partial.replace(folder / FILE)
 
 
-def read_sentence(folder: Path) -> str:
-    """What `write_interpolation` put into a stage's folder, in words; "" = nothing."""
+def read_interpolation(folder: Path) -> Interpolation | None:
+    """What `write_interpolation` put into a stage's folder; None = nothing."""
     path = folder / FILE
-    return str(json.loads(path.read_text("utf-8"))["sentence"]) if path.is_file() else ""
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text("utf-8"))
+    scores = {float(share): score for share, score in found["scores"].items()}
+    return Interpolation(found["share"], scores)
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: weight.detach().clone() for name, weight in model.named_parameters()}
-
-
-@torch.no_grad()
-def _set(
-    model: nn.Module, begun: Mapping[str, Tensor], ended: Mapping[str, Tensor], share: float
-) -> None:
-    for name, weight in model.named_parameters():
-        if share in (0, 1):  # bit for bit, which the sum below is not
-            weight.copy_((ended if share else begun)[name])
-        else:
-            weight.copy_(torch.lerp(begun[name].to(weight.device), ended[name], share))
