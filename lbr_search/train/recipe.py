@@ -81,13 +81,13 @@ class ModelConfig:
             bool(shares) and all(0 <= share <= 1 for share in shares),
             "change_shares",
             list(shares),
-            "one or more, each between 0 and 1",
+            "of one or more numbers between 0 and 1",
         )
         check(
             bool(self.from_checkpoint) or shares == (1.0,),
             "change_shares",
             list(shares),
-            "[1.0] without from_checkpoint: other beginnings are no encoders to go back to",
+            "of [1.0] without from_checkpoint: other beginnings are no encoders to go back to",
         )
         check(self.lora_rank >= 0, "lora_rank", self.lora_rank, ">= 0")
         check(
