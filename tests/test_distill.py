@@ -13,10 +13,13 @@ from tokenizers.processors import TemplateProcessing
 from lbr_search.encoder.batching import collate, tokenize
 from lbr_search.errors import EncoderError, MissingExtraError
 from lbr_search.rerank.cross_encoder import CrossEncoderReranker
-from lbr_search.train.distill import Judges, Teachers
+from lbr_search.train import kept_vectors
+from lbr_search.train.distill import Judges, Teachers, joined
 from lbr_search.train.losses import distillation
 from tests.conftest import HashEncoder
 from tests.tiny import tiny_tokenizer
+
+TEXTS = ["insulin lowers glucose", "sort a list in place"]
 
 
 def unit(rows: int, dim: int, seed: int) -> torch.Tensor:
@@ -69,6 +72,87 @@ def test_a_teacher_reads_the_text_without_the_prompt(monkeypatch):
     assert seen == [tokenizer.decode(row[2:]) for row in ids]
     assert all(text.startswith(whole[:4]) for text, whole in zip(seen, texts, strict=True))
     assert Teachers([], tokenizer).of_passages(batch, n_prompt=2) == ()
+
+
+def test_joined_vectors_have_the_weighted_mean_of_the_similarities():
+    """And length 1, so that they are a teacher like any other."""
+    one, other = unit(6, 8, 0), unit(6, 5, 1)
+    both = joined([one, other], [0.7, 2.1])
+    assert both.shape == (6, 13)
+    expected = 0.25 * one @ one.T + 0.75 * other @ other.T
+    assert torch.allclose(both @ both.T, expected, atol=1e-6)
+    assert torch.allclose(both.norm(dim=1), torch.ones(6), atol=1e-6)
+
+
+def test_weighted_teachers_are_one(monkeypatch: pytest.MonkeyPatch):
+    encoders = {"small": HashEncoder(dim=8), "large": HashEncoder(dim=16)}
+    monkeypatch.setattr("lbr_search.train.distill.load_encoder", encoders.__getitem__)
+    tokenizer = tiny_tokenizer()
+    ids = tokenize(tokenizer, TEXTS, prompt_ids=[], max_tokens=9)
+    batch = collate(ids, n_compression_tokens=0)
+    (vectors,) = Teachers(list(encoders), tokenizer, weights=(3, 1)).of_queries(batch, n_prompt=0)
+    apart = Teachers(list(encoders), tokenizer).of_queries(batch, n_prompt=0)
+    assert [part.shape for part in apart] == [(2, 8), (2, 16)]
+    assert torch.equal(vectors, joined(apart, (3, 1)))
+
+
+class Counter(HashEncoder):
+    """Remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(dim=8)
+        self.asked: list[str] = []
+
+    def encode_queries(self, texts, *, report=None):
+        self.asked += texts
+        return super().encode_queries(texts, report=report)
+
+
+def test_kept_vectors_are_asked_for_once_and_read_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The first run and those after it learn from the same values, rounded to float16."""
+    monkeypatch.setattr(kept_vectors, "PART_TEXTS", 2)
+    encoder = Counter()
+    texts = ["ab", "ba", "ab", "abba"]
+    kept = kept_vectors.KeptVectors(tmp_path / "taught", "one")
+    first = kept.of(texts, encoder.encode_queries)
+    again = kept.of(["abba", "b"], encoder.encode_queries)  # b is not written: one text is too few
+    assert encoder.asked == ["ab", "ba", "abba", "b"]
+    assert np.allclose(first, HashEncoder(dim=8).encode_queries(texts), atol=1e-3)
+    assert np.array_equal(again[0], first[3])
+    later = kept_vectors.KeptVectors(tmp_path / "taught", "one")
+    assert np.array_equal(later.of(texts, encoder.encode_queries), first)
+    assert len(encoder.asked) == 4
+    assert np.array_equal(later.of(["b"], encoder.encode_queries)[0], again[1])
+    assert encoder.asked[4:] == ["b"]
+
+
+def test_kept_vectors_of_another_teacher_or_cut_off_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(kept_vectors, "PART_TEXTS", 1)
+    kept_vectors.KeptVectors(tmp_path, "one").of(["ab"], Counter().encode_queries)
+    other, same = Counter(), Counter()
+    kept_vectors.KeptVectors(tmp_path, "other").of(["ab"], other.encode_queries)
+    assert other.asked == ["ab"]
+    (part,) = tmp_path.glob("one-*")
+    part.write_bytes(part.read_bytes()[:-3])
+    kept_vectors.KeptVectors(tmp_path, "one").of(["ab"], same.encode_queries)
+    assert same.asked == ["ab"]
+
+
+def test_kept_vectors_take_the_place_of_a_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Teachers ask an encoder for a batch once, whatever its order the second time."""
+    encoder = Counter()
+    monkeypatch.setattr("lbr_search.train.distill.load_encoder", lambda _: encoder)
+    tokenizer = tiny_tokenizer()
+    ids = tokenize(tokenizer, TEXTS, prompt_ids=[], max_tokens=9)
+    teachers = Teachers(["any"], tokenizer, kept=tmp_path)
+    (there,) = teachers.of_queries(collate(ids, n_compression_tokens=0), n_prompt=0)
+    (back,) = teachers.of_queries(collate(ids[::-1], n_compression_tokens=0), n_prompt=0)
+    assert torch.equal(there.flip(0), back)
+    assert len(encoder.asked) == 2
 
 
 def test_a_teacher_of_the_same_vocabulary_takes_the_tokens():

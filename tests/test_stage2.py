@@ -284,6 +284,11 @@ def test_teachers_and_weights_must_fit():
         check_teachers(one, two, DistillConfig(cross_encoders=("x",)))
     with pytest.raises(ConfigError, match=r"stage1\.distill"):
         check_teachers(Stage1Config(distill=1.0), one_negative(), DistillConfig((), ("x",)))
+    with pytest.raises(ConfigError, match="one for each of the 2 teachers"):
+        check_teachers(one, two, DistillConfig(("x", "y"), weights=(1.0,)))
+    with pytest.raises(ConfigError, match=r"distill\.weights"):
+        check_teachers(one, two, DistillConfig(("x", "y"), weights=(1.0, 0.0)))
+    check_teachers(one, two, DistillConfig(("x", "y"), weights=(1.0, 3.0)))
     check_teachers(one, one_negative(), DistillConfig(cross_encoders=("x",)))
 
 

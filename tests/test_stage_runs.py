@@ -134,6 +134,23 @@ def test_stage_2_with_everything_resumes_exactly(toy: Path):
     assert names - {"int8.safetensors"} == expected
 
 
+def test_two_teachers_as_one_whose_vectors_are_kept(toy: Path):
+    """A run that goes on learns from the values that it kept; the card names no folder."""
+    begun = run(toy, "first", stage="all").checkpoint
+    other = run(toy, "other", "data.seed=5", stage="all").checkpoint
+    settings = [
+        f'distill.teachers=["{begun}", "{other}"]',
+        "distill.weights=[1, 3]",
+        "distill.keep_vectors=true",
+        "stage1.distill=1",
+        "stage2.distill=1",
+    ]
+    report = assert_same_after_a_stop(toy, "stage2", *settings)
+    assert "1 x checkpoint + 3 x checkpoint (as one teacher)" in (
+        report.checkpoint / "README.md"
+    ).read_text("utf-8")
+
+
 def test_of_what_is_learnt_of_an_own_corpus_the_best_share_is_kept(toy: Path):
     """The start is tried too; what is published is what was chosen, and card and report say so."""
     run(toy, "first", stage="all")

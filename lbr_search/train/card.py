@@ -40,7 +40,7 @@ def write_card(
         "| | |",
         "|---|---|",
         f"| began as | {_origin(recipe)} |",
-        f"| teachers | {', '.join(recipe.distill.teachers) or 'none'} |",
+        f"| teachers | {_teachers(recipe)} |",
         f"| weights trained | {trained} |",
         f"| longest text | {shape.max_tokens} tokens; longer ones are cut and counted |",
         f"| stage 1 steps | {recipe.stage1_loop.steps} |",
@@ -112,6 +112,19 @@ def _origin(recipe: Recipe) -> str:
         )
     size = f"{shape.n_layers} layers of {shape.hidden_size}, {shape.n_heads} heads"
     return f"random weights (a Llama of {size})"
+
+
+def _teachers(recipe: Recipe) -> str:
+    """Teachers by name, without the folders that they lay in, and what each counts."""
+    distill = recipe.distill
+    names = [
+        f"{kind}{colon}{Path(name).name}"
+        for kind, colon, name in (spec.rpartition(":") for spec in distill.teachers)
+    ]
+    if not distill.weights:
+        return ", ".join(names) or "none"
+    parts = zip(distill.weights, names, strict=True)
+    return " + ".join(f"{weight:g} x {name}" for weight, name in parts) + " (as one teacher)"
 
 
 def _sources(recipe: Recipe) -> list[tuple[str, float]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,30 +13,53 @@ from torch import Tensor
 from lbr_search.encoder.batching import TokenBatch
 from lbr_search.encoder.load import load_encoder
 from lbr_search.encoder.peer import SentenceTransformerEncoder
+from lbr_search.protocols import Encoder
 from lbr_search.rerank.cross_encoder import load_cross_encoder
+from lbr_search.train.kept_vectors import Ask, KeptVectors
+from lbr_search.types import Embeddings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+_METHODS = ("encode_queries", "encode_passages")
 
 
 class Teachers:
     """Frozen encoders. They read what the student reads: its tokens.
 
-    A teacher with the student's vocabulary takes the tokens as they are; for any other they are
-    written out as text again.
+    A teacher with the student's vocabulary takes the tokens as they are; for any other, and where
+    vectors are kept, they are written out as text again.
 
     Args:
         specs: as for `load_encoder`; none = nothing is taught.
         tokenizer: of the student.
+        weights: one a teacher, > 0: they are one teacher then (`joined`). None = each its own.
+        kept: folder in which vectors are kept by text; None = each text is read whenever it comes.
     """
 
-    def __init__(self, specs: Sequence[str], tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        specs: Sequence[str],
+        tokenizer: Tokenizer,
+        *,
+        weights: Sequence[float] = (),
+        kept: Path | None = None,
+    ) -> None:
         self._encoders = [load_encoder(spec) for spec in specs]
         self._tokenizer = tokenizer
+        self._weights = weights
         self._takes_tokens = [
-            isinstance(encoder, SentenceTransformerEncoder) and encoder.reads_tokens_of(tokenizer)
+            kept is None
+            and isinstance(encoder, SentenceTransformerEncoder)
+            and encoder.reads_tokens_of(tokenizer)
             for encoder in self._encoders
         ]
+        self._kept: dict[tuple[str, str], KeptVectors] = {}
+        if kept is not None:
+            for fingerprint in dict.fromkeys(encoder.fingerprint for encoder in self._encoders):
+                for method in _METHODS:
+                    one = KeptVectors(kept, f"{fingerprint}-{method}")
+                    self._kept[fingerprint, method] = one
 
     def of_passages(self, batch: TokenBatch, *, n_prompt: int) -> tuple[Tensor, ...]:
         """(B, D') float32 of each teacher; the first `n_prompt` tokens of a row are left out."""
@@ -55,8 +80,32 @@ class Teachers:
                 ids, is_text = batch.input_ids[:, n_prompt:], batch.text_mask[:, n_prompt:]
                 vectors.append(encoder.encode_tokens(ids, is_text))
             else:
-                vectors.append(torch.from_numpy(getattr(encoder, method)(texts)))
-        return tuple(vectors)
+                vectors.append(torch.from_numpy(self._read_by(encoder, texts, method)))
+        return (joined(vectors, self._weights),) if self._weights else tuple(vectors)
+
+    def _read_by(self, encoder: Encoder, texts: list[str], method: str) -> Embeddings:
+        ask: Ask = getattr(encoder, method)
+        return self._kept[encoder.fingerprint, method].of(texts, ask) if self._kept else ask(texts)
+
+
+def joined(vectors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Vectors of several encoders as one: its inner products are the weighted mean of theirs.
+
+    Args:
+        vectors: (N, D') each, rows of length 1.
+        weights: one for each, > 0.
+
+    Returns:
+        (N, sum of all D'), rows of length 1.
+
+    >>> one, other = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0], [1.0]])
+    >>> both = joined([one, other], [3, 1])
+    >>> (both @ both.T).round(decimals=2).tolist()
+    [[1.0, 0.25], [0.25, 1.0]]
+    """
+    total = sum(weights)
+    parts = zip(vectors, weights, strict=True)
+    return torch.cat([math.sqrt(weight / total) * part for part, weight in parts], dim=1)
 
 
 class Judges:

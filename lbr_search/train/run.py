@@ -202,7 +202,13 @@ class _Run:
         return model.eval().requires_grad_(False).to(self.team.device).backbone
 
     def _teachers(self, weight: float) -> Teachers:
-        return Teachers(self.recipe.distill.teachers if weight else (), self.tokenizer)
+        distill = self.recipe.distill
+        return Teachers(
+            distill.teachers if weight else (),
+            self.tokenizer,
+            weights=distill.weights,
+            kept=self.cache / "taught" if distill.keep_vectors else None,
+        )
 
     def _fit(
         self, name: str, stage: Learning | Representing, *, by: str

