@@ -167,8 +167,9 @@ def test_every_shipped_recipe_loads(tmp_path: Path):
     assert untrained_model(load_recipe("lbr-mini-adapt", data=own).model, None)
     for name in set(names) - {"lbr-mini-adapt"}:
         recipe = load_recipe(name)
-        sources = {*recipe.data.text, *recipe.data.pairs, *recipe.data.structure}
-        assert set(recipe.data.licences) == sources
+        data = recipe.data
+        sources = {*data.text, *data.pairs, *data.structure, *data.cloze}
+        assert set(data.licences) == sources
 
 
 def test_an_unknown_recipe_names_the_shipped_ones():
