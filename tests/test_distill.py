@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from tokenizers.processors import TemplateProcessing
 
 from lbr_search.encoder.batching import collate, tokenize
-from lbr_search.errors import EncoderError, MissingExtraError
+from lbr_search.errors import EncoderError, MissingExtraError, TrainingError
 from lbr_search.rerank.cross_encoder import CrossEncoderReranker
 from lbr_search.train import kept_vectors
 from lbr_search.train.distill import Judges, Teachers, joined
@@ -99,8 +100,8 @@ def test_weighted_teachers_are_one(monkeypatch: pytest.MonkeyPatch):
 class Counter(HashEncoder):
     """Remembers what it was asked."""
 
-    def __init__(self) -> None:
-        super().__init__(dim=8)
+    def __init__(self, salt: str = "a") -> None:
+        super().__init__(dim=8, salt=salt)
         self.asked: list[str] = []
 
     def encode_queries(self, texts, *, report=None):
@@ -115,31 +116,51 @@ def test_kept_vectors_are_asked_for_once_and_read_by_the_next_run(
     monkeypatch.setattr(kept_vectors, "PART_TEXTS", 2)
     encoder = Counter()
     texts = ["ab", "ba", "ab", "abba"]
-    kept = kept_vectors.KeptVectors(tmp_path / "taught", "one")
-    first = kept.of(texts, encoder.encode_queries)
-    again = kept.of(["abba", "b"], encoder.encode_queries)  # b is not written: one text is too few
+    kept = kept_vectors.KeptVectors(encoder, tmp_path / "taught")
+    first = kept.encode_queries(texts)
+    again = kept.encode_queries(["abba", "b"])  # b is not written: one text is too few
     assert encoder.asked == ["ab", "ba", "abba", "b"]
     assert np.allclose(first, HashEncoder(dim=8).encode_queries(texts), atol=1e-3)
     assert np.array_equal(again[0], first[3])
-    later = kept_vectors.KeptVectors(tmp_path / "taught", "one")
-    assert np.array_equal(later.of(texts, encoder.encode_queries), first)
+    later = kept_vectors.KeptVectors(encoder, tmp_path / "taught")
+    assert np.array_equal(later.encode_queries(texts), first)
     assert len(encoder.asked) == 4
-    assert np.array_equal(later.of(["b"], encoder.encode_queries)[0], again[1])
+    assert np.array_equal(later.encode_queries(["b"])[0], again[1])
     assert encoder.asked[4:] == ["b"]
 
 
 def test_kept_vectors_of_another_teacher_or_cut_off_are_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(kept_vectors, "PART_TEXTS", 1)
-    kept_vectors.KeptVectors(tmp_path, "one").of(["ab"], Counter().encode_queries)
-    other, same = Counter(), Counter()
-    kept_vectors.KeptVectors(tmp_path, "other").of(["ab"], other.encode_queries)
+    first, other, same = Counter(), Counter("b"), Counter()
+    kept_vectors.KeptVectors(first, tmp_path).encode_queries(["ab"])
+    kept_vectors.KeptVectors(other, tmp_path).encode_queries(["ab"])
     assert other.asked == ["ab"]
-    (part,) = tmp_path.glob("one-*")
+    (part,) = tmp_path.glob(f"{first.fingerprint}-*")
     part.write_bytes(part.read_bytes()[:-3])
-    kept_vectors.KeptVectors(tmp_path, "one").of(["ab"], same.encode_queries)
+    kept_vectors.KeptVectors(same, tmp_path).encode_queries(["ab"])
     assert same.asked == ["ab"]
+    assert "is damaged: its texts are read again" in caplog.text
+
+
+def test_a_text_is_kept_for_queries_and_for_passages_apart(tmp_path: Path):
+    encoder = Counter()
+    kept = kept_vectors.KeptVectors(encoder, tmp_path)
+    kept.encode_passages(["ab"])
+    assert encoder.asked == []
+    kept.encode_queries(["ab"])
+    assert encoder.asked == ["ab"]
+
+
+def test_a_full_disk_is_told_as_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(kept_vectors, "PART_TEXTS", 1)
+    monkeypatch.setattr(kept_vectors, "save_tables", full)
+    with pytest.raises(TrainingError, match="no space left"):
+        kept_vectors.KeptVectors(Counter(), tmp_path).encode_queries(["ab"])
 
 
 def test_kept_vectors_take_the_place_of_a_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

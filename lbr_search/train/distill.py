@@ -15,13 +15,10 @@ from lbr_search.encoder.load import load_encoder
 from lbr_search.encoder.peer import SentenceTransformerEncoder
 from lbr_search.protocols import Encoder
 from lbr_search.rerank.cross_encoder import load_cross_encoder
-from lbr_search.train.kept_vectors import Ask, KeptVectors
-from lbr_search.types import Embeddings
+from lbr_search.train.kept_vectors import KeptVectors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-_METHODS = ("encode_queries", "encode_passages")
 
 
 class Teachers:
@@ -33,8 +30,8 @@ class Teachers:
     Args:
         specs: as for `load_encoder`; none = nothing is taught.
         tokenizer: of the student.
-        weights: one a teacher, > 0: they are one teacher then (`joined`). None = each its own.
-        kept: folder in which vectors are kept by text; None = each text is read whenever it comes.
+        weights: one a teacher, > 0: they are one teacher then (`joined`). None given = each by itself.
+        kept: folder in which vectors are kept by text; None = each text is read when it comes.
     """
 
     def __init__(
@@ -45,21 +42,16 @@ class Teachers:
         weights: Sequence[float] = (),
         kept: Path | None = None,
     ) -> None:
-        self._encoders = [load_encoder(spec) for spec in specs]
+        encoders = [load_encoder(spec) for spec in specs]
+        self._encoders: list[Encoder | KeptVectors] = [
+            encoder if kept is None else KeptVectors(encoder, kept) for encoder in encoders
+        ]
         self._tokenizer = tokenizer
         self._weights = weights
         self._takes_tokens = [
-            kept is None
-            and isinstance(encoder, SentenceTransformerEncoder)
-            and encoder.reads_tokens_of(tokenizer)
+            isinstance(encoder, SentenceTransformerEncoder) and encoder.reads_tokens_of(tokenizer)
             for encoder in self._encoders
         ]
-        self._kept: dict[tuple[str, str], KeptVectors] = {}
-        if kept is not None:
-            for fingerprint in dict.fromkeys(encoder.fingerprint for encoder in self._encoders):
-                for method in _METHODS:
-                    one = KeptVectors(kept, f"{fingerprint}-{method}")
-                    self._kept[fingerprint, method] = one
 
     def of_passages(self, batch: TokenBatch, *, n_prompt: int) -> tuple[Tensor, ...]:
         """(B, D') float32 of each teacher; the first `n_prompt` tokens of a row are left out."""
@@ -80,12 +72,8 @@ class Teachers:
                 ids, is_text = batch.input_ids[:, n_prompt:], batch.text_mask[:, n_prompt:]
                 vectors.append(encoder.encode_tokens(ids, is_text))
             else:
-                vectors.append(torch.from_numpy(self._read_by(encoder, texts, method)))
+                vectors.append(torch.from_numpy(getattr(encoder, method)(texts)))
         return (joined(vectors, self._weights),) if self._weights else tuple(vectors)
-
-    def _read_by(self, encoder: Encoder, texts: list[str], method: str) -> Embeddings:
-        ask: Ask = getattr(encoder, method)
-        return self._kept[encoder.fingerprint, method].of(texts, ask) if self._kept else ask(texts)
 
 
 def joined(vectors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
