@@ -30,7 +30,7 @@ class Teachers:
     Args:
         specs: as for `load_encoder`; none = nothing is taught.
         tokenizer: of the student.
-        weights: one a teacher, > 0: they are one teacher then (`joined`). None given = each by itself.
+        weights: one a teacher, > 0: they are one teacher then (`joined`); none = each by itself.
         kept: folder in which vectors are kept by text; None = each text is read when it comes.
     """
 
