@@ -6,14 +6,12 @@ depend on the order of the legs (given their weights) nor on the order within a 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
 from lbr_search.config import BY_LENGTH, SearchConfig
 from lbr_search.errors import ShapeError
-from lbr_search.types import rank
 
 Scores = Mapping[str, float]
 Normaliser = Callable[[Scores], dict[str, float]]
@@ -26,9 +24,9 @@ def ranks(leg: Scores) -> dict[str, int]:
     >>> ranks({"a": 0.5, "b": 2.0})
     {'b': 1, 'a': 2}
     """
-    ids = list(leg)
-    order, _ = rank(np.fromiter(leg.values(), dtype=np.float64, count=len(ids)), ids, k=len(ids))
-    return {ids[position]: place for place, position in enumerate(order.tolist(), start=1)}
+    # the pairs themselves are sorted: a leg comes nearly in order, and that sort is then one pass
+    best_first = sorted(zip(leg.values(), leg, strict=True), reverse=True)
+    return {doc_id: place for place, (_, doc_id) in enumerate(best_first, start=1)}
 
 
 def rrf(legs: Sequence[Scores], *, rrf_k: int) -> dict[str, float]:
@@ -84,10 +82,10 @@ def convex(
     normalised = [(normalise or min_max)(leg) for leg in legs]
     if len(legs) == 2:  # the usual case; a sum of two is the same either way round
         (first, second), (one, two) = normalised, weights
-        return {
-            doc_id: one * first.get(doc_id, 0.0) + two * second.get(doc_id, 0.0)
-            for doc_id in _union(legs)
-        }
+        fused = {doc_id: one * score for doc_id, score in first.items()}
+        for doc_id, score in second.items():
+            fused[doc_id] = fused.get(doc_id, 0.0) + two * score
+        return fused
     return {
         doc_id: math.fsum(
             weight * leg.get(doc_id, 0.0) for weight, leg in zip(weights, normalised, strict=True)
@@ -161,9 +159,9 @@ def _moments(leg: Scores) -> tuple[float, float]:
     return mean, deviation if deviation > 1e-9 * largest else 0.0
 
 
-def _union(legs: Sequence[Scores]) -> list[str]:
-    """Every document of any leg, sorted, so that no output depends on an input's order."""
-    return sorted(set().union(*legs))
+def _union(legs: Sequence[Scores]) -> dict[str, None]:
+    """Every document of any leg, once; who ranks by the scores sorts them (`ranks`)."""
+    return dict.fromkeys(itertools.chain.from_iterable(legs))
 
 
 def _convex_with(normalise: Normaliser) -> Fusion:
