@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 RANGES_FILE = "int8.safetensors"
 """Input ranges of the layers, which only int8 reads (encoder/int8.py)."""
-ARITHMETIC = {"int8": "int8, oneDNN, smoothed"}
+ARITHMETIC = {"int8": "int8, oneDNN, smoothed, 4 columns apart"}
 """How a dtype is computed, where its name does not say it: other vectors, another fingerprint."""
 
 

@@ -5,12 +5,14 @@ Sums of products are exact integers, so a row's outputs do not depend on the row
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lbr_search.encoder.attention import attend, gather, split_heads
 
@@ -22,6 +24,9 @@ Ranges = dict[str, Tensor]
 SMOOTHING = 0.7
 """Share of a column's size that moves from inputs to weights: of .3, .5, .7 and .9 the one that
 keeps vectors nearest to float32 ones (ARCHITECTURE.md)."""
+LARGE_COLUMNS = 4
+"""Columns of GELU's output that stay float32: of 4, 16 and 64 the fewest, which gain nearly all
+(ARCHITECTURE.md)."""
 
 
 class Int8Linear(nn.Module):
@@ -140,6 +145,10 @@ def smoothing(linears: Sequence[nn.Linear], spans: Tensor) -> Tensor:
 class Int8BertLayer(nn.Module):
     """A `BertLayer` in which each input is quantised once, and GELU never leaves 8 bits.
 
+    But for its few largest columns, which are computed in float32: with one range for all, they
+    leave the others with a tenth of the 256 codes (Dettmers et al. 2022, *LLM.int8()*,
+    arXiv:2208.07339, sec. 3.2).
+
     Args:
         layer: float32; its norms are kept, its linear layers copied.
         ranges: of its linear layers, by their names in it.
@@ -160,8 +169,12 @@ class Int8BertLayer(nn.Module):
         self._mixed = Int8Linear([_linear(layer, mixed)], ranges[mixed])  # has no large columns
         linear, spans = _linear(layer, inner), ranges[inner]
         self._inner = Int8Linear([linear], spans, smooth=smoothing([linear], spans))
-        # reads codes that oneDNN writes, in one scale
-        self._outer = Int8Linear([_linear(layer, outer)], ranges[outer])
+        # reads codes that oneDNN writes, in one scale: the large columns go another way
+        reader, spans = _linear(layer, outer), ranges[outer]
+        large = spans.abs().amax(dim=0).topk(min(LARGE_COLUMNS, reader.in_features)).indices
+        self._outer = Int8Linear([_without(reader, large)], spans.index_fill(1, large, 0.0))
+        self._to_large = linear.weight.detach()[large], linear.bias.detach()[large]
+        self._from_large = reader.weight.detach()[:, large].T.contiguous()
         self._attention_norm = layer.attention.output.LayerNorm
         self._norm = layer.output.LayerNorm
 
@@ -175,8 +188,21 @@ class Int8BertLayer(nn.Module):
         mixed = self._mixed.codes(attend(query, key, value, mask))
         states = self._attention_norm(self._mixed.added_to(asking, mixed))
         inner = self._inner.gelu(self._inner.codes(states), reader=self._outer)
-        normed: Tensor = self._norm(self._outer.added_to(states, inner))
+        normed: Tensor = self._norm(self._outer.added_to(self._with_large(states), inner))
         return normed
+
+    def _with_large(self, states: Tensor) -> Tensor:
+        """(…, D) inputs of the two outer layers, and what the large columns add to their output."""
+        rows = states.flatten(0, -2)
+        large = functional.gelu(functional.linear(rows, *self._to_large))
+        return torch.addmm(rows, large, self._from_large).view_as(states)
+
+
+def _without(linear: nn.Linear, columns: Tensor) -> nn.Linear:
+    """A copy that does not read some of its inputs."""
+    rest = copy.deepcopy(linear).requires_grad_(False)
+    rest.weight[:, columns] = 0.0
+    return rest
 
 
 def _linear(layer: nn.Module, name: str) -> nn.Linear:
