@@ -74,8 +74,8 @@ def test_bm25s_opens_the_files(tmp_path):
 @pytest.mark.parametrize("k", [1, 7, 500])
 def test_order_and_ties(tmp_path, k):
     """Score descending, ties by row id ascending, only rows that match, for any k."""
-    texts = passages(60) * 3  # every passage three times: ties everywhere
-    ids = np.random.default_rng(1).permutation(180).astype(np.int64) * 5
+    texts = passages(400) * 3  # every passage three times: ties everywhere
+    ids = np.random.default_rng(1).permutation(1_200).astype(np.int64) * 5
     index = build(tmp_path, texts, ids)
     query = "sortd bindc"
     wanted = sorted(

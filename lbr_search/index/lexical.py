@@ -252,7 +252,7 @@ class LexicalIndex:
             if number is not None:
                 start, end = self._indptr[number], self._indptr[number + 1]
                 scores = self._data[start:end] * np.float32(weight)
-                summed[self._indices[start:end]] += scores  # a document stands once in a posting
+                np.add.at(summed, self._indices[start:end], scores)  # sooner than summed[...] +=
         return summed
 
 
@@ -265,13 +265,25 @@ def _counted(batches: TextBatches, defined: DefinitionCounts) -> TextBatches:
 
 
 def _above_zero_best(scores: NDArray[np.float32], *, k: int) -> NDArray[np.int64]:
-    """Positions, ascending, of scores > 0 that are among the best k, all of a tie at the end."""
-    above = np.flatnonzero(scores > 0) if k > 0 else np.empty(0, dtype=np.int64)
+    """Positions, ascending, of scores > 0 that are among the best k, all of a tie at the end.
+
+    The k-th best of every so many scores is at most the k-th best of all, and few of the others
+    reach it: a long array is not put in order, only looked through.
+    """
+    if k < 1:
+        return np.empty(0, dtype=np.int64)
+    some = scores[:: max(1, math.isqrt(len(scores) // k))]  # about as many as will reach their k-th
+    some = some[some > 0]
+    floor = _kth_best(some, k) if len(some) > k else 0.0
+    above = np.flatnonzero(scores >= floor if floor > 0 else scores > 0)
     if len(above) > k:
         found = scores[above]
-        last = len(above) - k
-        above = above[found >= np.partition(found, last)[last]]
+        above = above[found >= _kth_best(found, k)]
     return above
+
+
+def _kth_best(scores: NDArray[np.float32], k: int) -> float:
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
 def _spill_postings(
