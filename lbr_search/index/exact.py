@@ -33,6 +33,10 @@ BLOCK_ROWS = 16_384
 """Rows multiplied at a time: 24 MB at 384 dimensions."""
 FIRST_ROWS = 4_096
 """Rows of the first block: see `_blocks`."""
+COPIED_QUERIES = 32
+"""Queries from which a block is copied before it is multiplied."""
+HELD = 3
+"""Times k candidates of a query that are held before the worst of them are let go."""
 
 
 class ExactIndex:
@@ -166,23 +170,56 @@ def _near_best(
 ) -> list[NDArray[np.int64]]:
     """For each query all positions that may be among the best k, whatever the rounding."""
     margins = 2 * ROUNDING * np.maximum(np.linalg.norm(queries, axis=1), 1e-30)
-    places = [np.empty(0, dtype=np.int64) for _ in queries]
-    kept = [np.empty(0, dtype=np.float32) for _ in queries]
-    lowest = np.full(len(queries), -np.inf) if floors is None else floors - margins
+    nearest = [_Nearest(k, margin) for margin in margins.tolist()]
+    if floors is not None:
+        for each, floor in zip(nearest, (floors - margins).tolist(), strict=True):
+            each.lowest = floor
     n_rows = len(vectors) if positions is None else len(positions)
+    # many queries read a block over and over, in strides: sooner from memory than from a file
+    is_copied = positions is None and len(queries) >= COPIED_QUERIES
+    buffer = np.empty((BLOCK_ROWS if is_copied else 0, vectors.shape[1]), dtype=np.float32)
     for start, stop in _blocks(n_rows):
         block = vectors[start:stop] if positions is None else vectors[positions[start:stop]]
+        if is_copied:
+            np.copyto(buffer[: stop - start], block)
+            block = buffer[: stop - start]
         block_scores = queries @ block.T  # (B, D) @ (D, rows) -> (B, rows)
-        for number, scores in enumerate(block_scores):
-            above = np.flatnonzero(scores >= lowest[number])
-            if not len(above):
-                continue
-            kept[number] = np.concatenate([kept[number], scores[above]])
-            at = above + start if positions is None else positions[start + above]
-            places[number] = np.concatenate([places[number], at])
-            if len(kept[number]) > k:
-                last = len(kept[number]) - k
-                lowest[number] = np.partition(kept[number], last)[last] - margins[number]
-                good = kept[number] >= lowest[number]
-                kept[number], places[number] = kept[number][good], places[number][good]
-    return places
+        for each, scores in zip(nearest, block_scores, strict=True):
+            above = np.flatnonzero(scores >= each.lowest)
+            if len(above):
+                at = above + start if positions is None else positions[start + above]
+                each.add(at, scores[above])
+    return [each.places() for each in nearest]
+
+
+class _Nearest:
+    """The rows that may be among the best k of one query: what was seen, less what cannot be."""
+
+    def __init__(self, k: int, margin: float) -> None:
+        self._k, self._margin = k, margin
+        self._places: list[NDArray[np.int64]] = []
+        self._scores: list[NDArray[np.float32]] = []
+        self._n_held = 0
+        self.lowest = -np.inf
+        """Rows of a lower score cannot be among the best."""
+
+    def add(self, places: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
+        self._places.append(places)
+        self._scores.append(scores)
+        self._n_held += len(places)
+        if self._n_held > HELD * self._k:
+            self._raise()
+
+    def places(self) -> NDArray[np.int64]:
+        if self._n_held > self._k:
+            self._raise()
+        return np.concatenate(self._places) if self._places else np.empty(0, dtype=np.int64)
+
+    def _raise(self) -> None:
+        """Raise the floor to the k-th best, and let go of what is below it."""
+        places, scores = np.concatenate(self._places), np.concatenate(self._scores)
+        last = len(scores) - self._k
+        self.lowest = float(np.partition(scores, last)[last]) - self._margin
+        good = scores >= self.lowest
+        self._places, self._scores = [places[good]], [scores[good]]
+        self._n_held = len(self._places[0])
