@@ -16,7 +16,13 @@ from lbr_search.encoder import int8
 from lbr_search.encoder.attention import gather, visible_from
 from lbr_search.encoder.batching import prompt_token_ids, tokenize
 from lbr_search.encoder.checkpoint import LbrConfig, save_checkpoint
-from lbr_search.encoder.int8_layers import LARGE_COLUMNS, Int8BertLayer, Int8Linear, smoothing
+from lbr_search.encoder.int8_layers import (
+    LARGE_COLUMNS,
+    Int8BertLayer,
+    Int8Linear,
+    Int8Output,
+    smoothing,
+)
 from lbr_search.encoder.lbr import LbrEncoder
 from lbr_search.encoder.model import LbrModel
 from lbr_search.errors import EncoderError
@@ -150,6 +156,23 @@ def test_a_large_column_of_gelu_leaves_the_others_their_levels(
         found, exact = Int8BertLayer(layer, ranges)(states, None), layer(states, None)
         errors.append(float((found - exact).square().mean()))
     assert errors[1] < 1.1 * errors[0]
+
+
+@torch.inference_mode()
+def test_the_output_layer_rounds_each_row_by_its_own_largest_value():
+    """What rounded weights and rows give, whatever else is in the batch."""
+    backbone = tiny_bert().eval()
+    output, table = backbone.cls.predictions, backbone.embedding.weight
+    states = torch.randn(6, 32, generator=torch.Generator().manual_seed(0))
+    found = Int8Output(output, table)(states, table)
+    rows = output.transform(states)
+    size = rows.abs().amax(dim=1, keepdim=True)
+    scales = table.abs().amax(dim=1, keepdim=True) / 127
+    expected = rounded(rows / size, -1.0, 1.0) @ ((table / scales).round() * scales).T
+    torch.testing.assert_close(found, expected * size + output.bias, atol=1e-4, rtol=0)
+    assert (found - output(states, table)).abs().max() > 1e-4  # rounding shows
+    alone = Int8Output(output, table)(states[:1], table)
+    torch.testing.assert_close(alone, found[:1], atol=0.01, rtol=0)  # a level, at most
 
 
 @MODELS

@@ -138,8 +138,8 @@ class BertBackbone(nn.Module):
 
     def logits(self, states: Tensor) -> Tensor:
         """(…, D) -> (…, V)."""
-        output = self.cls.predictions
-        return functional.linear(output.transform(states), self.embedding.weight, output.bias)
+        logits: Tensor = self.cls.predictions(states, self.embedding.weight)
+        return logits
 
 
 class _Body(nn.Module):
@@ -222,10 +222,12 @@ class _Residual(nn.Module):
 class _Heads(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.predictions = _Output(config)
+        self.predictions: nn.Module = OutputLayer(config)
 
 
-class _Output(nn.Module):
+class OutputLayer(nn.Module):
+    """States -> logits of the next token, by the table that tokens are read with."""
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.transform = nn.Sequential()
@@ -233,6 +235,10 @@ class _Output(nn.Module):
         self.transform.add_module("activation", nn.GELU())
         self.transform.add_module("LayerNorm", _norm(config))
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, states: Tensor, table: Tensor) -> Tensor:
+        """(…, D) -> (…, V), by the table of the token embeddings (V, D)."""
+        return functional.linear(self.transform(states), table, self.bias)
 
 
 def _norm(config: BertConfig) -> nn.LayerNorm:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from lbr_search.encoder.batching import collate, length_sorted_batches
-from lbr_search.encoder.bert import BertBackbone, BertLayer
+from lbr_search.encoder.bert import BertBackbone, BertLayer, OutputLayer
 from lbr_search.encoder.checkpoint import RANGES_FILE, load_checkpoint
-from lbr_search.encoder.int8_layers import Int8BertLayer, Int8Linear, Ranges, smoothing
+from lbr_search.encoder.int8_layers import Int8BertLayer, Int8Linear, Int8Output, Ranges, smoothing
 from lbr_search.encoder.model import LbrModel
 from lbr_search.errors import EncoderError
 
@@ -66,7 +66,9 @@ def calibrate(model: LbrModel, token_ids: Sequence[Sequence[int]]) -> Ranges:
 
 
 def quantise(model: LbrModel, ranges: Ranges) -> None:
-    """Replace the backbone's linear layers in place; embeddings and the output stay float32.
+    """Replace the backbone's linear layers in place; embeddings stay float32.
+
+    So does the output layer, but for a causal BERT's.
 
     Raises:
         EncoderError: the ranges are of another model.
@@ -101,6 +103,9 @@ def _quantise_bert(backbone: BertBackbone, ranges: Ranges) -> None:
             if name.startswith(prefix)
         }
         layers[number] = Int8BertLayer(layer, own)
+    output = backbone.cls.predictions
+    assert isinstance(output, OutputLayer)
+    backbone.cls.predictions = Int8Output(output, backbone.embedding.weight)
 
 
 def measure_ranges(folder: Path, token_ids: Sequence[Sequence[int]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional
 from lbr_search.encoder.attention import attend, gather, split_heads
 
 if TYPE_CHECKING:
-    from lbr_search.encoder.bert import BertLayer
+    from lbr_search.encoder.bert import BertLayer, OutputLayer
 
 Ranges = dict[str, Tensor]
 """Linear layer -> (2, in): the smallest and the largest input seen of each column."""
@@ -196,6 +197,36 @@ class Int8BertLayer(nn.Module):
         rows = states.flatten(0, -2)
         large = functional.gelu(functional.linear(rows, *self._to_large))
         return torch.addmm(rows, large, self._from_large).view_as(states)
+
+
+class Int8Output(nn.Module):
+    """The output layer of a `BertBackbone`; made with the first logits that are asked for.
+
+    What it reads has no columns that are always large, so each row is quantised by its own largest
+    value: no range needs to be known, and rows do not depend on each other.
+
+    Args:
+        output: float32; its parts are kept.
+        table: (V, D) token embeddings.
+    """
+
+    def __init__(self, output: OutputLayer, table: Tensor) -> None:
+        super().__init__()
+        self._transform, self._bias = output.transform, output.bias
+        self._table = table.detach()
+
+    @cached_property
+    def _product(self) -> Int8Linear:
+        n_tokens, dim = self._table.shape
+        linear = nn.Linear(dim, n_tokens, bias=False, device="meta")
+        linear.weight = nn.Parameter(self._table, requires_grad=False)
+        return Int8Linear([linear], torch.tensor([[-1.0], [1.0]]).expand(2, dim))
+
+    def forward(self, states: Tensor, _table: Tensor) -> Tensor:
+        """As the layer that it replaces."""
+        rows = self._transform(states)
+        size = rows.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12)
+        return torch.addcmul(self._bias, self._product(rows / size), size)
 
 
 def _without(linear: nn.Linear, columns: Tensor) -> nn.Linear:
