@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -61,11 +62,16 @@ def rank_leg(search: SearchRows, doc_ids: DocIds, *, n_queries: int, depth: Dept
     open_queries = np.arange(n_queries)
     while open_queries.size:
         rows, scores = search(open_queries, k)
+        held = rows >= 0
+        ids, listed, values = doc_ids(rows[held]), rows[held].tolist(), scores[held].tolist()
+        ends = np.cumsum(held.sum(axis=1)).tolist()
         too_few = []
-        for query, query_rows, query_scores in zip(open_queries, rows, scores, strict=True):
-            held = query_rows >= 0
-            found[query] = _best_chunks(query_rows[held], query_scores[held], doc_ids, wanted)
-            if len(found[query].rows) < wanted and held.all() and k < depth.n_chunks:
+        for query, (start, end) in zip(
+            open_queries.tolist(), itertools.pairwise([0, *ends]), strict=True
+        ):
+            own = slice(start, end)
+            found[query] = _best_chunks(ids[own], listed[own], values[own], wanted)
+            if len(found[query].rows) < wanted and end - start == k < depth.n_chunks:
                 too_few.append(query)
         open_queries = np.asarray(too_few, dtype=np.int64)
         k = min(depth.n_chunks, k * DEEPER)
@@ -73,14 +79,13 @@ def rank_leg(search: SearchRows, doc_ids: DocIds, *, n_queries: int, depth: Dept
 
 
 def _best_chunks(
-    rows: NDArray[np.int64], scores: NDArray[np.float32], doc_ids: DocIds, depth: int
+    ids: Sequence[str], rows: Sequence[int], scores: Sequence[float], depth: int
 ) -> Leg:
-    ids, listed, values = doc_ids(rows), rows.tolist(), scores.tolist()
     if len(set(ids)) == len(ids):  # a chunk a document: nothing to choose
-        ids, listed, values = ids[:depth], listed[:depth], values[:depth]
-        return Leg(dict(zip(ids, listed, strict=True)), dict(zip(ids, values, strict=True)))
+        ids, rows, scores = ids[:depth], rows[:depth], scores[:depth]
+        return Leg(dict(zip(ids, rows, strict=True)), dict(zip(ids, scores, strict=True)))
     best = Leg({}, {})
-    for doc_id, row, score in zip(ids, listed, values, strict=True):
+    for doc_id, row, score in zip(ids, rows, scores, strict=True):
         if doc_id not in best.rows:  # rows come best first
             if len(best.rows) == depth:
                 break
