@@ -1,4 +1,4 @@
-"""The records that flow through the pipeline, and `rank`, the one sort.
+"""The records that flow through the pipeline.
 
 Axes in comments and docstrings: ``B`` batch, ``T`` tokens, ``D`` vector size, ``N`` rows,
 ``K`` hits, ``G`` passages per query.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -139,29 +139,6 @@ class Hit:
     domains to search were found by the query."""
     folded: tuple[str, ...] = ()
     """Documents with nearly the same text, left out of the answer; only where that was asked."""
-
-
-def rank(
-    scores: NDArray[np.floating], ids: Sequence[str], *, k: int
-) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
-    """Order candidates: score descending, ties by id descending, as trec_eval does.
-
-    Args:
-        scores: (N,), higher is better.
-        ids: N identifiers that break ties.
-        k: how many to keep.
-
-    Returns:
-        Positions into `scores` (K,) and their scores (K,), K = min(k, N).
-
-    >>> order, _ = rank(np.array([1.0, 2.0, 2.0]), ["a", "b", "c"], k=2)
-    >>> order.tolist()
-    [2, 1]
-    """
-    keys = list(zip(scores.tolist(), ids, strict=True))
-    order = sorted(range(len(ids)), key=keys.__getitem__, reverse=True)[:k]
-    positions = np.asarray(order, dtype=np.int64)
-    return positions, np.asarray(scores)[positions]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Layers of 8-bit matrix products (oneDNN): weights by output row, inputs by a range known before.
+"""Layers of 8-bit matrix products (oneDNN): weights by row, inputs by a range known before, or row.
 
 Sums of products are exact integers, so a row's outputs do not depend on the rows beside it.
 """
@@ -218,7 +218,7 @@ class Int8Output(nn.Module):
     @cached_property
     def _product(self) -> Int8Linear:
         n_tokens, dim = self._table.shape
-        linear = nn.Linear(dim, n_tokens, bias=False, device="meta")
+        linear = nn.Linear(dim, n_tokens, bias=False, device="meta")  # no second table is made
         linear.weight = nn.Parameter(self._table, requires_grad=False)
         return Int8Linear([linear], torch.tensor([[-1.0], [1.0]]).expand(2, dim))
 

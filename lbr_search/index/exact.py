@@ -20,6 +20,7 @@ from lbr_search.index.rows import (
     check_queries,
     checked_batches,
     exact_scores,
+    kth_best,
     load_array,
     load_settings,
     no_hits,
@@ -170,19 +171,14 @@ def _near_best(
 ) -> list[NDArray[np.int64]]:
     """For each query all positions that may be among the best k, whatever the rounding."""
     margins = 2 * ROUNDING * np.maximum(np.linalg.norm(queries, axis=1), 1e-30)
-    nearest = [_Nearest(k, margin) for margin in margins.tolist()]
-    if floors is not None:
-        for each, floor in zip(nearest, (floors - margins).tolist(), strict=True):
-            each.lowest = floor
+    lowest = np.full(len(queries), -np.inf) if floors is None else floors - margins
+    nearest = [_Nearest(k, *each) for each in zip(margins.tolist(), lowest.tolist(), strict=True)]
     n_rows = len(vectors) if positions is None else len(positions)
-    # many queries read a block over and over, in strides: sooner from memory than from a file
-    is_copied = positions is None and len(queries) >= COPIED_QUERIES
-    buffer = np.empty((BLOCK_ROWS if is_copied else 0, vectors.shape[1]), dtype=np.float32)
     for start, stop in _blocks(n_rows):
         block = vectors[start:stop] if positions is None else vectors[positions[start:stop]]
-        if is_copied:
-            np.copyto(buffer[: stop - start], block)
-            block = buffer[: stop - start]
+        if positions is None and len(queries) >= COPIED_QUERIES:
+            # they read it over and over, in strides: sooner from memory than from a mapped file
+            block = np.array(block)
         block_scores = queries @ block.T  # (B, D) @ (D, rows) -> (B, rows)
         for each, scores in zip(nearest, block_scores, strict=True):
             above = np.flatnonzero(scores >= each.lowest)
@@ -195,13 +191,13 @@ def _near_best(
 class _Nearest:
     """The rows that may be among the best k of one query: what was seen, less what cannot be."""
 
-    def __init__(self, k: int, margin: float) -> None:
+    def __init__(self, k: int, margin: float, lowest: float) -> None:
         self._k, self._margin = k, margin
+        self.lowest = lowest
+        """Rows of a lower score cannot be among the best."""
         self._places: list[NDArray[np.int64]] = []
         self._scores: list[NDArray[np.float32]] = []
         self._n_held = 0
-        self.lowest = -np.inf
-        """Rows of a lower score cannot be among the best."""
 
     def add(self, places: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
         self._places.append(places)
@@ -218,8 +214,7 @@ class _Nearest:
     def _raise(self) -> None:
         """Raise the floor to the k-th best, and let go of what is below it."""
         places, scores = np.concatenate(self._places), np.concatenate(self._scores)
-        last = len(scores) - self._k
-        self.lowest = float(np.partition(scores, last)[last]) - self._margin
+        self.lowest = kth_best(scores, self._k) - self._margin
         good = scores >= self.lowest
         self._places, self._scores = [places[good]], [scores[good]]
         self._n_held = len(self._places[0])

@@ -41,6 +41,7 @@ from lbr_search.index.rows import (
     RowIds,
     Settings,
     best_first,
+    kth_best,
     load_array,
     no_hits,
     save_settings,
@@ -274,16 +275,12 @@ def _above_zero_best(scores: NDArray[np.float32], *, k: int) -> NDArray[np.int64
         return np.empty(0, dtype=np.int64)
     some = scores[:: max(1, math.isqrt(len(scores) // k))]  # about as many as will reach their k-th
     some = some[some > 0]
-    floor = _kth_best(some, k) if len(some) > k else 0.0
+    floor = kth_best(some, k) if len(some) > k else 0.0
     above = np.flatnonzero(scores >= floor if floor > 0 else scores > 0)
     if len(above) > k:
         found = scores[above]
-        above = above[found >= _kth_best(found, k)]
+        above = above[found >= kth_best(found, k)]
     return above
-
-
-def _kth_best(scores: NDArray[np.float32], k: int) -> float:
-    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
 def _spill_postings(

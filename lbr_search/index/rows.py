@@ -237,6 +237,11 @@ def exact_scores(query: Embeddings, vectors: Embeddings) -> NDArray[np.float32]:
     return (vectors.astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
 
 
+def kth_best(scores: NDArray[np.float32], k: int) -> float:
+    """The k-th largest of k scores or more."""
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
+
+
 def best_first(
     scores: NDArray[np.float32], row_ids: NDArray[np.int64], *, k: int
 ) -> NDArray[np.int64]:

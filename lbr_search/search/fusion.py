@@ -19,10 +19,12 @@ Fusion = Callable[[Sequence[Scores], SearchConfig], dict[str, float]]
 
 
 def ranks(leg: Scores) -> dict[str, int]:
-    """Place of each document in a leg, from 1; ties as everywhere (`types.rank`).
+    """Place of each document in a leg, from 1; the one order of documents.
 
-    >>> ranks({"a": 0.5, "b": 2.0})
-    {'b': 1, 'a': 2}
+    Score descending, ties by id descending, as trec_eval does.
+
+    >>> ranks({"a": 0.5, "b": 2.0, "c": 2.0})
+    {'c': 1, 'b': 2, 'a': 3}
     """
     # the pairs themselves are sorted: a leg comes nearly in order, and that sort is then one pass
     best_first = sorted(zip(leg.values(), leg, strict=True), reverse=True)

@@ -63,7 +63,8 @@ def rank_leg(search: SearchRows, doc_ids: DocIds, *, n_queries: int, depth: Dept
     while open_queries.size:
         rows, scores = search(open_queries, k)
         held = rows >= 0
-        ids, listed, values = doc_ids(rows[held]), rows[held].tolist(), scores[held].tolist()
+        flat = rows[held]
+        ids, listed, values = doc_ids(flat), flat.tolist(), scores[held].tolist()
         ends = np.cumsum(held.sum(axis=1)).tolist()
         too_few = []
         for query, (start, end) in zip(

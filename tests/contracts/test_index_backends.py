@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lbr_search.errors import ConfigError, EncoderError, IndexFormatError, LbrError, ShapeError
+from lbr_search.index import exact
 from lbr_search.protocols import IndexBackend
 from lbr_search.registry import BACKENDS
 
@@ -79,7 +80,7 @@ def test_is_an_index_backend(backend, kind):
 
 
 @every(CASES)
-@pytest.mark.parametrize("n_queries", [1, 12])
+@pytest.mark.parametrize("n_queries", [1, 12, 40])
 def test_order_and_scores_equal_the_oracle(tmp_path, ids, backend, kind, n_queries):
     """Rows, order and scores are the oracle's, one query at a time and in a batch."""
     vectors, queries = clustered(500), clustered(n_queries, seed=1)
@@ -87,6 +88,22 @@ def test_order_and_scores_equal_the_oracle(tmp_path, ids, backend, kind, n_queri
     settings = index.build(batches(vectors, ids), dim=DIM, folder=tmp_path)
     assert settings["n_rows"] == 500
     agree(index.search(queries, k=10), oracle(vectors, ids, queries, 10))
+
+
+@every(FLAT)
+@pytest.mark.parametrize("n_queries", [1, 40])
+def test_many_blocks_of_rows_are_one(tmp_path, monkeypatch, ids, backend, kind, n_queries):
+    """Rows that are compared block by block, the floor rising, give what all at once give."""
+    monkeypatch.setattr(exact, "FIRST_ROWS", 30)
+    monkeypatch.setattr(exact, "BLOCK_ROWS", 70)
+    vectors, queries = clustered(500), clustered(n_queries, seed=1)
+    index = make(backend, kind)
+    index.build(batches(vectors, ids), dim=DIM, folder=tmp_path)
+    for k in (1, 10, 45):
+        agree(index.search(queries, k=k), oracle(vectors, ids, queries, k))
+        allowed = ids[::2]
+        found = index.search(queries, k=k, allowed=allowed)
+        agree(found, oracle(vectors, ids, queries, k, allowed))
 
 
 @every(CASES)
