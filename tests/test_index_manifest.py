@@ -124,6 +124,9 @@ def test_a_seal_survives_and_knows_its_encoder(
         check_golden(tmp_path, seal, other_encoder)
     with pytest.raises(SealError, match="32 dimensions"):
         check_seal(tmp_path, seal, HashEncoder(dim=32))
+    with pytest.raises(SealError) as changed:  # under the same name, other vectors
+        check_seal(tmp_path, replace(seal, fingerprint="0" * 32), encoder)
+    assert f"lbr-search reindex {tmp_path} --encoder {encoder.spec}" in changed.value.fix
     assert load_seal(tmp_path / "nowhere") is None
 
 

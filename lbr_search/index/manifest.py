@@ -286,13 +286,17 @@ def check_seal(folder: Path, seal: Seal, encoder: Encoder) -> None:
     """
     if (seal.fingerprint, seal.dim) == (encoder.fingerprint, encoder.dim):
         return
+    mending = f"search with --encoder {seal.encoder_spec}"
+    if encoder.spec == seal.encoder_spec:  # its weights, or how they are computed, have changed
+        again = f"--encoder {shlex.quote(encoder.spec)}"
+        mending = f"lbr-search reindex {shlex.quote(str(folder))} {again}, from its stored texts"
     raise SealError(
         "index and encoder do not match.\n"
         f"  index    {folder}    encoder {seal.fingerprint[:12]}, {seal.dim} dimensions "
         f"({seal.encoder_name})\n"
         f"  encoder  {encoder.spec}    encoder {encoder.fingerprint[:12]}, {encoder.dim} "
         f"dimensions ({encoder.name})",
-        f"search with --encoder {seal.encoder_spec}, or build a new index: "
+        f"{mending}, or build a new index: "
         f"{ingest_command(folder.with_name(folder.name + '-new'), encoder.spec)}",
     )
 
